@@ -1,0 +1,100 @@
+"""Samples with their rate and where they came from; WAV."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One spoken piece of a text."""
+
+    text: str  # as it was given to the model, normalised
+    token_ids: list[int]
+    finish_reason: str  # "stop" or "length"
+    start: int  # first sample
+    stop: int  # one past the last sample
+    seconds: dict[str, float] = field(default_factory=dict)  # processing time by part
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return self.start, self.stop
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Mono sound: float32 samples (N,), full scale at 1, with their rate in Hz."""
+
+    samples: Samples
+    sample_rate: int
+    sentences: list[Sentence] = field(default_factory=list)
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+    @property
+    def finish_reasons(self) -> list[str]:
+        return [sentence.finish_reason for sentence in self.sentences]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[np.generic]:
+        return np.array(self.samples, dtype=dtype, copy=copy)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a 16-bit WAV file."""
+        with Path(path).open("wb") as file:
+            write_wav(file, self.samples, self.sample_rate)
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class AudioChunk:
+    """The next samples (N,) of a stream; `finish_reason` is set on a sentence's last chunk."""
+
+    samples: Samples
+    sample_rate: int
+    sentence: int
+    finish_reason: str | None = None
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[np.generic]:
+        return np.array(self.samples, dtype=dtype, copy=copy)
+
+
+def to_int16(samples: npt.ArrayLike) -> npt.NDArray[np.int16]:
+    """16-bit samples, full scale at 1 -> 32767; louder ones are clipped, never wrapped."""
+    scaled = np.rint(np.asarray(samples, np.float64) * 32767)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
+def write_wav(file: BinaryIO, samples: npt.ArrayLike, sample_rate: int) -> None:
+    """Mono 16-bit PCM in a RIFF container."""
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sample_rate)
+        out.writeframes(to_int16(samples).astype("<i2").tobytes())
+
+
+def read_wav(path: str | Path) -> Audio:
+    """A mono 16-bit WAV file, samples scaled back to full scale 1."""
+    with wave.open(str(path), "rb") as source:
+        if source.getnchannels() != 1 or source.getsampwidth() != 2:
+            raise ValueError(f"{path} must be mono with 16 bits a sample")
+        raw = np.frombuffer(source.readframes(source.getnframes()), "<i2")
+        return Audio((raw / 32767).astype(np.float32), source.getframerate())

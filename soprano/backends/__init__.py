@@ -1,0 +1,206 @@
+"""The two neural stages behind one protocol: `prefill`, `step`, `decode`.
+
+NumPy float32 and int64 cross the boundary, whatever runs inside; an array once returned is never
+overwritten.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from soprano.config import ModelConfig
+from soprano.errors import BackendError, MissingExtraError
+from soprano.model import ModelFolder
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass
+class State:
+    """The cache of a batch of rows; a value that the step that uses it consumes."""
+
+    cache: Any  # of the runtime
+    mask: Bool  # (B, S): which columns of the cache are real
+    lengths: Int64  # (B,): ids each row has seen
+    consumed: bool = False
+
+    def consume(self) -> State:
+        if self.consumed:
+            raise BackendError("state was already consumed: fork it to use it twice")
+        self.consumed = True
+        return self
+
+
+class Output(NamedTuple):
+    """What the language model says after the last id of each row."""
+
+    logits: Float32  # (B, V)
+    hidden: Float32  # (B, H), after the final norm
+    state: State
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend declares it can do; the suite asks for what is declared."""
+
+    precision: str = "fp32"
+    batch: bool = True
+    fork: bool = True
+    select: bool = True
+    join: bool = True
+    max_length: int | None = None  # ids of prompt and new tokens together; None: no limit
+
+
+@dataclass(frozen=True)
+class Attested:
+    """One field of the effective configuration and how it is known."""
+
+    value: str
+    how: str  # "read back", "inferred" or "unavailable"
+
+
+Attestation = dict[str, Attested]
+
+
+class Backend(Protocol):
+    """What every implementation offers; `B` rows, `T` ids or hidden states."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def attest(self) -> Attestation:
+        """The configuration that is really in force."""
+        ...
+
+    def prefill(self, ids: Int64, lengths: Int64) -> Output:
+        """Read right-padded ids (B, T) of `lengths` (B,) ids each, at least one a row."""
+        ...
+
+    def step(self, ids: Int64, state: State) -> Output:
+        """Read one id a row (B,); the state is consumed."""
+        ...
+
+    def fork(self, state: State) -> State:
+        """A copy that lives on independently."""
+        ...
+
+    def select(self, state: State, rows: Sequence[int]) -> State:
+        """The given rows, in that order; the state is consumed."""
+        ...
+
+    def join(self, first: State, second: State) -> State:
+        """The rows of both, first before second; both are consumed."""
+        ...
+
+    def decode(self, hidden: Float32, lengths: Int64) -> Float32:
+        """The spectrum (B, F, T', 2) of hidden states (B, T, H), `lengths` (B,) of them real.
+
+        T' belongs to the longest row; beyond a row's own frames there are zeros.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the runtime holds."""
+        ...
+
+
+_BUILT_IN = {
+    "onnx_cpu": ("soprano.backends.onnx:OnnxBackend", "onnxruntime", "onnx"),
+    "openvino_cpu": ("soprano.backends.openvino:OpenVinoBackend", "openvino", "openvino"),
+    "pytorch": ("soprano.backends.pytorch:PyTorchBackend", "torch", "torch"),
+}
+ENTRY_POINTS = "soprano.backends"
+
+
+def backend_names() -> list[str]:
+    """Every backend known by name, in the order that `auto` prefers; installed or not."""
+    from importlib.metadata import entry_points
+
+    return [*_BUILT_IN, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+
+
+def installed_backends() -> list[str]:
+    """The built-in backends whose runtime can be imported, in the order that `auto` prefers."""
+    from importlib.util import find_spec
+
+    return [name for name, (_, module, _) in _BUILT_IN.items() if find_spec(module)]
+
+
+def open_backend(
+    name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
+) -> Backend:
+    """Open a model on a backend.
+
+    Args:
+        name: "auto", a built-in name, an entry point's name, or "package:factory".
+        model: an embedded model's name, a checkpoint folder or a bundle folder.
+        precision: the class asked for; what the runtime does not grant is an error.
+        threads: of the runtime's own pool; None leaves its default.
+
+    Raises:
+        BackendError: the name is unknown, or the runtime did not grant what was asked for.
+        MissingExtraError: the runtime is not installed.
+        ModelError: the folder is missing, incomplete or damaged.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    folder = ModelFolder.open(model)
+    if name == "auto":
+        name = _first_installed()
+    factory = _factory(name)
+    return factory(folder, precision=precision, threads=threads)
+
+
+def _first_installed() -> str:
+    names = installed_backends()
+    if not names:
+        raise MissingExtraError(
+            "no runtime is installed: pip install 'soprano-conformance[onnx]' (or [openvino], [torch])"
+        )
+    return names[0]
+
+
+def _factory(name: str) -> Callable[..., Backend]:
+    if name in _BUILT_IN:
+        target, requirement, extra = _BUILT_IN[name]
+        try:
+            importlib.import_module(requirement)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"backend {name!r} needs {requirement}: "
+                f"pip install 'soprano-conformance[{extra}]' ({error})"
+            ) from None
+        return _load(target)
+    if ":" in name:
+        return _load(name)
+    from importlib.metadata import entry_points
+
+    points = entry_points(group=ENTRY_POINTS, name=name)
+    if not points:
+        raise BackendError(f"no backend {name!r}; known: {', '.join(backend_names())}")
+    factory: Callable[..., Backend] = next(iter(points)).load()
+    return factory
+
+
+def _load(target: str) -> Callable[..., Backend]:
+    module, _, attribute = target.partition(":")
+    try:
+        factory: Callable[..., Backend] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BackendError(f"backend {target!r} cannot be loaded: {error}") from None
+    return factory

@@ -1,0 +1,1 @@
+"""Models -> graphs for other runtimes."""

@@ -1,0 +1,274 @@
+"""A model folder -> a self-contained bundle folder for other runtimes.
+
+Written to a temporary folder beside the target, checked, then renamed: a bundle that exists is
+complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from safetensors.numpy import save_file
+
+from soprano.backends import open_backend
+from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, GraphSource
+from soprano.config import decoder_document, read_json
+from soprano.errors import ModelError
+from soprano.export.graph import IR_VERSION, OPSET, Weights
+from soprano.export.onnx import decoder_graph, language_model_graph
+from soprano.model import ModelFolder
+from soprano.weights import Float32, identity, index_file
+
+SCHEMA_VERSION = 1
+RUNTIMES = ("onnx", "openvino")
+PRECISIONS = ("fp32", "fp16")
+PARTS = ("all", "lm", "decoder")
+
+Stored = npt.NDArray[np.floating]
+
+_STORAGE: dict[str, type[np.floating]] = {"fp32": np.float32, "fp16": np.float16}
+_COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
+_TOOLS = ("soprano-conformance", "onnx", "onnxruntime", "openvino", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class _Part:
+    graph: str  # file stem of its graph
+    stem: str  # file stem of its weights
+
+
+_PARTS = {"lm": _Part(LANGUAGE_MODEL, "model"), "decoder": _Part(DECODER, "decoder")}
+
+
+def export_bundle(
+    model: str | Path,
+    out: str | Path,
+    *,
+    to: str = "onnx",
+    precision: str = "fp32",
+    part: str = "all",
+) -> Path:
+    """Write a bundle and give its path.
+
+    Args:
+        model: a checkpoint folder or an embedded model's name.
+        out: the bundle's folder; an existing bundle of the same model and precision gains the
+            graphs, anything else there is refused.
+        to: "onnx" or "openvino".
+        precision: "fp32" (weights widened exactly) or "fp16" (weights stored in half precision,
+            arithmetic in float32).
+        part: "all", "lm" or "decoder".
+
+    Raises:
+        ModelError: the source has no weights, the target is something else, or a written graph
+            fails its checker or its trial run.
+        MissingExtraError: the runtime that the bundle is for is not installed.
+    """
+    for name, value, allowed in (
+        ("to", to, RUNTIMES),
+        ("precision", precision, PRECISIONS),
+        ("part", part, PARTS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    source, target = ModelFolder.open(model), Path(out)
+    parts = list(_PARTS) if part == "all" else [part]
+    weights = {"lm": source.language_model_weights(), "decoder": source.decoder_weights()}
+    origin = {"identity": identity(_named(weights)), "precision": precision}
+    with _staged(target, origin) as folder:
+        _write_texts(source, folder)
+        for name in parts:
+            stored = _narrowed(weights[name], precision)
+            if to == "onnx":
+                _write_onnx(source, folder, name, stored)
+            else:
+                _write_openvino(source, folder, name, stored)
+        _write_manifest(folder, origin)
+        _try(folder, to, precision)
+    return target
+
+
+def _named(weights: Mapping[str, Mapping[str, Float32]]) -> Iterator[tuple[str, Float32]]:
+    for part, tensors in weights.items():
+        for name, values in tensors.items():
+            yield f"{part}:{name}", values
+
+
+@contextmanager
+def _staged(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
+    """A temporary folder that becomes the target when the body succeeds."""
+    if target.exists():
+        _require_same_model(target, origin)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        staging.chmod(0o755)
+        if target.exists():
+            shutil.copytree(target, staging, dirs_exist_ok=True, copy_function=_link)
+        yield staging
+        if target.exists():
+            shutil.rmtree(target)
+        staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not (target / "manifest.json").is_file():
+        raise ModelError(f"{target} exists and is not a bundle; choose another folder")
+    manifest = read_json(target / "manifest.json")
+    found = {
+        "identity": manifest.get("model", {}).get("identity"),
+        "precision": manifest.get("precision", {}).get("class"),
+    }
+    if found != dict(origin):
+        raise ModelError(f"{target} is a bundle of another model or precision")
+
+
+def _link(source: str, destination: str) -> None:
+    """A second name for the same bytes; a copy where the file system has none."""
+    Path(destination).unlink(missing_ok=True)
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
+def _write_texts(source: ModelFolder, folder: Path) -> None:
+    document = read_json(source.path / "config.json")
+    document["decoder"] = decoder_document(source.config.decoder)
+    _write_json(folder / "config.json", document)
+    for name in _COPIED:
+        if (source.path / name).is_file():
+            (folder / name).unlink(missing_ok=True)
+            shutil.copyfile(source.path / name, folder / name)
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{source.path} has no tokenizer.json")
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.unlink(missing_ok=True)  # it may be a link into the bundle that is being replaced
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _narrowed(tensors: Mapping[str, Float32], precision: str) -> dict[str, Stored]:
+    stored = {name: values.astype(_STORAGE[precision]) for name, values in tensors.items()}
+    if lost := [name for name, values in stored.items() if not np.isfinite(values).all()]:
+        raise ModelError(f"{lost[0]} does not fit {precision}")
+    return stored
+
+
+def _graph(source: ModelFolder, part: str, weights: Weights) -> onnx.ModelProto:
+    if part == "lm":
+        return language_model_graph(source.config.language_model, weights)
+    return decoder_graph(source.config.decoder, weights)
+
+
+def _write_onnx(
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Stored]
+) -> None:
+    """The graph and, beside it, its weights: runtimes read no file outside a graph's folder."""
+    names = _PARTS[part]
+    (folder / "onnx").mkdir(exist_ok=True)
+    weights = folder / f"{names.stem}.safetensors"
+    weights.unlink(missing_ok=True)
+    save_file(dict(tensors), weights)
+    _link(str(weights), str(folder / "onnx" / weights.name))
+    path = folder / "onnx" / f"{names.graph}.onnx"
+    path.unlink(missing_ok=True)
+    graph = _graph(source, part, index_file(weights))
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the written graph {path.name} is not valid ONNX: {error}") from None
+
+
+def _write_openvino(
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Stored]
+) -> None:
+    import openvino as ov
+
+    from soprano.backends.openvino import convert
+
+    names = _PARTS[part]
+    (folder / "openvino").mkdir(exist_ok=True)
+    graph = _graph(source, part, tensors).SerializeToString(deterministic=True)
+    layers = source.config.language_model.num_hidden_layers if part == "lm" else None
+    path = folder / "openvino" / f"{names.graph}.xml"
+    for old in (path, path.with_suffix(".bin")):
+        old.unlink(missing_ok=True)
+    # Storage as it is: the library's default would round every weight to fp16.
+    ov.save_model(convert(GraphSource(folder, None, graph), layers), path, compress_to_fp16=False)
+
+
+def _try(folder: Path, to: str, precision: str) -> None:
+    """One run of every graph in the folder, at the lengths where exports break first."""
+    backend = open_backend(f"{to}_cpu", folder, precision=precision)
+    config = backend.config
+    graphs = {path.stem for path in (folder / to).iterdir()}
+    values: list[Float32] = []
+    if LANGUAGE_MODEL in graphs:
+        ids = np.array([[config.language_model.eos_token_id] * 3] * 2, np.int64)
+        first = backend.prefill(ids, np.array([3, 1]))
+        second = backend.step(ids[:, 0], first.state)
+        values += [first.logits, first.hidden, second.logits, second.hidden]
+    if DECODER in graphs:
+        for tokens in (1, 3):
+            hidden = np.zeros((2, tokens, config.language_model.hidden_size), np.float32)
+            values.append(backend.decode(hidden, np.array([tokens, tokens])))
+    backend.close()
+    if not all(np.isfinite(value).all() for value in values):
+        raise ModelError(f"the written {to} graphs give values that are not finite")
+
+
+def _write_manifest(folder: Path, origin: Mapping[str, str]) -> None:
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"
+    )
+    storage = origin["precision"].replace("fp", "float")
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"identity": origin["identity"]},
+        "precision": {
+            "class": origin["precision"],
+            "arithmetic": "float32",
+            "language_model": storage,
+            "decoder": storage,
+        },
+        "onnx": {"opset": OPSET, "ir_version": IR_VERSION},
+        "tools": {name: _version(name) for name in _TOOLS},
+        "files": {
+            path.relative_to(folder).as_posix(): {"sha256": sha256(path), "size": path.stat().st_size}
+            for path in files
+        },
+    }
+    _write_json(folder / "manifest.json", document)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,210 @@
+"""Spectrum -> samples: the inverse short-time Fourier transform, whole or frame by frame.
+
+y[n] = sum_t w[n - t*hop] * irfft(X_t)[n - t*hop] / sum_t w[n - t*hop]**2
+(Griffin & Lim 1984, eq. 6), trimmed by n_fft//2 at both ends where `center` is set.
+A sample at an edge that no window reaches is zero.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from soprano.config import IstftConfig
+
+Array = npt.NDArray[np.floating]
+LAYOUTS = ("bft2", "b2ft", "auto")
+
+# Where the window envelope is not above this, no sample can be recovered (the bound of
+# scipy.signal.check_NOLA).
+_LEAST_ENVELOPE = 1e-10
+
+
+def istft(
+    spectrum: npt.ArrayLike,
+    config: IstftConfig,
+    layout: str = "bft2",
+    *,
+    length: int | None = None,
+) -> Array:
+    """Samples (B, N) of a spectrum.
+
+    Args:
+        spectrum: real then imaginary parts, (B, F, T, 2) for layout "bft2" or (B, 2, F, T) for
+            "b2ft", float32 or float64; "auto" recognises the layout by F = `config.bins`.
+        config: the transform's numbers.
+        layout: "bft2", "b2ft" or "auto".
+        length: samples wanted; shorter output is padded with zeros, longer output is cut.
+            Default: (T - 1) * hop when centred (one more for an odd n_fft),
+            (T - 1) * hop + n_fft otherwise; 0 for T = 0.
+
+    Raises:
+        ValueError: the shape fits no layout, or both under "auto"; or overlapping windows leave
+            a gap between frames (the nonzero overlap-add condition).
+    """
+    _require_overlap(config)
+    frames = to_frames(spectrum, config, layout)
+    count = frames.shape[1]
+    padded = _overlap_add(_windowed(frames, config), config.hop_length, config.n_fft)
+    envelope = _envelope(count, config).astype(frames.dtype)
+    start = config.n_fft // 2 if config.center else 0
+    stop = padded.shape[1] - start if length is None else min(start + length, padded.shape[1])
+    kept, weights = padded[:, start:stop], envelope[start:stop]
+    reached = weights > _LEAST_ENVELOPE
+    samples = np.where(reached, kept / np.where(reached, weights, 1), 0).astype(frames.dtype)
+    missing = 0 if length is None else length - samples.shape[1]
+    return np.pad(samples, ((0, 0), (0, max(missing, 0))))
+
+
+def recognize_layout(shape: tuple[int, ...], bins: int) -> str:
+    """The layout of a spectrum with `bins` frequencies; an error where it is not certain."""
+    fits_bft2 = len(shape) == 4 and shape[1] == bins and shape[3] == 2
+    fits_b2ft = len(shape) == 4 and shape[1] == 2 and shape[2] == bins
+    if fits_bft2 and fits_b2ft:
+        raise ValueError(f"spectrum of shape {shape} fits both layouts: name one")
+    if not fits_bft2 and not fits_b2ft:
+        raise ValueError(
+            f"spectrum must be (B, {bins}, T, 2) or (B, 2, {bins}, T), got shape {shape}"
+        )
+    return "bft2" if fits_bft2 else "b2ft"
+
+
+def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2") -> Array:
+    """Inverse transforms (B, T, n_fft) of the frames, before windowing."""
+    values = np.asarray(spectrum)
+    if values.dtype not in (np.float32, np.float64):
+        raise ValueError(f"spectrum must be float32 or float64, got {values.dtype}")
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if layout == "auto":
+        layout = recognize_layout(values.shape, config.bins)
+    wanted = (config.bins, 2) if layout == "bft2" else (2, config.bins)
+    axes = (1, 3) if layout == "bft2" else (1, 2)
+    if values.ndim != 4 or tuple(values.shape[axis] for axis in axes) != wanted:
+        expected = f"(B, {config.bins}, T, 2)" if layout == "bft2" else f"(B, 2, {config.bins}, T)"
+        raise ValueError(f"spectrum in layout {layout!r} must be {expected}, got {values.shape}")
+    # -> (B, T, F, 2), contiguous, so that the pair of parts is one complex number
+    paired = values.transpose(0, 2, 1, 3) if layout == "bft2" else values.transpose(0, 3, 2, 1)
+    complex_type = np.complex64 if values.dtype == np.float32 else np.complex128
+    bins = np.ascontiguousarray(paired).view(complex_type)[..., 0]
+    norm = "ortho" if config.normalized else "backward"
+    if not bins.size:
+        return np.zeros((*bins.shape[:2], config.n_fft), values.dtype)
+    if config.onesided:
+        return np.fft.irfft(bins, config.n_fft, axis=-1, norm=norm).astype(values.dtype)
+    return np.fft.ifft(bins, axis=-1, norm=norm).real.astype(values.dtype)
+
+
+@lru_cache(maxsize=16)
+def window(config: IstftConfig) -> npt.NDArray[np.float64]:
+    """The periodic window (n_fft,), centred and padded with zeros where it is shorter."""
+    phase = 2 * np.pi * np.arange(config.win_length) / config.win_length
+    shapes = {
+        "hann": lambda: 0.5 - 0.5 * np.cos(phase),
+        "hamming": lambda: 0.54 - 0.46 * np.cos(phase),
+        "blackman": lambda: 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase),
+        "rectangular": lambda: np.ones(config.win_length),
+    }
+    if config.window not in shapes:
+        raise ValueError(f"window must be one of {', '.join(shapes)}, got {config.window!r}")
+    left = (config.n_fft - config.win_length) // 2
+    values = np.pad(shapes[config.window](), (left, config.n_fft - config.win_length - left))
+    values.flags.writeable = False  # shared by every caller
+    return values
+
+
+@lru_cache(maxsize=16)
+def _require_overlap(config: IstftConfig) -> None:
+    squares = window(config) ** 2
+    hops = -(-config.n_fft // config.hop_length)
+    steady = np.pad(squares, (0, hops * config.hop_length - config.n_fft)).reshape(hops, -1)
+    if steady.sum(axis=0).min() <= _LEAST_ENVELOPE:
+        raise ValueError(
+            f"hop_length {config.hop_length} leaves gaps between {config.window} windows of "
+            f"{config.win_length} samples"
+        )
+
+
+def _windowed(frames: Array, config: IstftConfig) -> Array:
+    return frames * window(config).astype(frames.dtype)
+
+
+def _overlap_add(frames: Array, hop: int, size: int) -> Array:
+    """(B, T, size) -> (B, (T - 1) * hop + size): frames added `hop` samples apart."""
+    batch, count, _ = frames.shape
+    if not count:
+        return np.zeros((batch, 0), frames.dtype)
+    # Each frame is cut into blocks of one hop; block k of frame t lands on hop t + k.
+    blocks = -(-size // hop)
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, blocks * hop - size)))
+    total = np.zeros((batch, count - 1 + blocks, hop), frames.dtype)
+    for k in range(blocks):
+        total[:, k : k + count] += padded[:, :, k * hop : (k + 1) * hop]
+    return total.reshape(batch, -1)[:, : (count - 1) * hop + size]
+
+
+def _envelope(count: int, config: IstftConfig) -> npt.NDArray[np.float64]:
+    """The sum of squared windows over `count` frames, before trimming."""
+    squares = np.broadcast_to(window(config) ** 2, (1, count, config.n_fft))
+    return _overlap_add(squares, config.hop_length, config.n_fft)[0]
+
+
+class StreamingIstft:
+    """The centred inverse transform of frames that arrive in pieces.
+
+    Pieces of samples joined together equal `istft` of all frames at once.
+    """
+
+    def __init__(self, config: IstftConfig) -> None:
+        if not config.center:
+            raise ValueError("streaming needs a centred transform")
+        _require_overlap(config)
+        self._config = config
+        self._tail = np.zeros((1, 0, config.n_fft), np.float32)
+        self._seen = 0  # frames
+        self._given = 0  # samples
+
+    def push(self, spectrum: npt.NDArray[np.float32], *, last: bool = False) -> Array:
+        """Samples (N,) that no later frame can change, from frames (1, F, T, 2).
+
+        With `last`, all that remains.
+        """
+        config = self._config
+        frames = np.concatenate([self._tail, to_frames(spectrum, config)], axis=1)
+        self._seen += spectrum.shape[2]
+        first = self._seen - frames.shape[1]
+        finished = self.settled(self._seen, last=last)
+        # The frames at hand reach back to every sample not yet given.
+        summed = _overlap_add(_windowed(frames, config), config.hop_length, config.n_fft)[0]
+        offset = config.n_fft // 2 - first * config.hop_length
+        begin, end = self._given + offset, finished + offset
+        weights = self._envelope_between(self._given, finished).astype(summed.dtype)
+        samples = summed[begin:end] / weights
+        self._given = finished
+        self._tail = frames[:, max(self._first_needed() - first, 0) :]
+        return samples
+
+    def settled(self, frames: int, *, last: bool = False) -> int:
+        """Samples of the whole signal that its first `frames` frames settle."""
+        whole = max(frames - 1, 0) * self._config.hop_length
+        if last:
+            return whole
+        reached = frames * self._config.hop_length - self._config.n_fft // 2
+        return max(min(reached, whole), self._given)
+
+    def _first_needed(self) -> int:
+        """The earliest frame that still reaches a sample not yet given."""
+        reach = self._given + self._config.n_fft // 2 - self._config.n_fft
+        return max(reach // self._config.hop_length + 1, 0)
+
+    def _envelope_between(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        """The envelope at samples start to stop, given the frames seen so far."""
+        config, half = self._config, self._config.n_fft // 2
+        if stop <= start:
+            return np.ones(0)
+        first = max((start + half - config.n_fft) // config.hop_length + 1, 0)
+        count = min((stop - 1 + half) // config.hop_length + 1, self._seen) - first
+        begin = start + half - first * config.hop_length
+        return _envelope(count, config)[begin : begin + stop - start]

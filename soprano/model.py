@@ -1,0 +1,125 @@
+"""A model folder: where it is, what it holds, and its tensors.
+
+Two kinds of folder are models: a checkpoint (the published layout) and a bundle that `soprano
+export` made. Both carry config.json and tokenizer.json; only a checkpoint must carry weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from soprano.config import (
+    ModelConfig,
+    SamplingOptions,
+    parse_decoder,
+    parse_language_model,
+    read_json,
+    read_sampling_defaults,
+)
+from soprano.errors import ModelError
+from soprano.weights import Float32, Tensor, index_file, index_folder
+
+_PACKAGE = Path(__file__).parent
+
+
+def embedded_models() -> dict[str, Path]:
+    """The models that come with the package (in a checkout, the fixtures), by name."""
+    for root in (_PACKAGE / "models", _PACKAGE.parent / "fixtures"):
+        if root.is_dir():
+            found = sorted(root.glob("*/config.json")) + sorted(root.glob("micro/*/config.json"))
+            return {path.parent.name: path.parent for path in found}
+    return {}
+
+
+def locate(model: str | Path) -> Path:
+    """The folder of a model given by an embedded model's name or by a path."""
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    embedded = embedded_models()
+    if str(model) in embedded:
+        return embedded[str(model)]
+    if folder.exists():
+        raise ModelError(f"model {str(model)!r} is a file; wanted a checkpoint or bundle folder")
+    raise ModelError(
+        f"no model {str(model)!r}: neither a folder nor one of the embedded models "
+        f"({', '.join(embedded) or 'none is installed'})"
+    )
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Read access to one model folder; nothing is read before it is asked for."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, model: str | Path) -> ModelFolder:
+        folder = cls(locate(model))
+        read_json(folder.path / "config.json")
+        return folder
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        document = read_json(self.path / "config.json")
+        language_model = parse_language_model(document)
+        shapes = {name: tensor.shape for name, tensor in self.decoder_index.items()}
+        return ModelConfig(language_model, parse_decoder(document, shapes or self._pth_shapes()))
+
+    @cached_property
+    def sampling_defaults(self) -> SamplingOptions:
+        return read_sampling_defaults(self.path)
+
+    @cached_property
+    def precision(self) -> str:
+        """The precision class of the graphs here: a bundle's manifest tells, else float32."""
+        path = self.path / "manifest.json"
+        return str(read_json(path)["precision"]["class"]) if path.exists() else "fp32"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks' own weights are here (a quantised bundle carries none)."""
+        language_model = ("model.safetensors", "model.safetensors.index.json")
+        decoder = ("decoder.safetensors", "decoder.pth")
+        return all(
+            any((self.path / name).exists() for name in names) for names in (language_model, decoder)
+        )
+
+    @cached_property
+    def language_model_index(self) -> dict[str, Tensor]:
+        return index_folder(self.path, "model")
+
+    @cached_property
+    def decoder_index(self) -> dict[str, Tensor]:
+        path = self.path / "decoder.safetensors"
+        return index_file(path) if path.exists() else {}
+
+    def _pth_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        if not (self.path / "decoder.pth").exists():
+            return None
+        return {name: tuple(values.shape) for name, values in self._decoder_pth.items()}
+
+    @cached_property
+    def _decoder_pth(self) -> dict[str, Float32]:
+        # A pickle: only torch reads it, and only as plain tensors.
+        from soprano.reference.checkpoint import read_state_dict
+
+        return read_state_dict(self.path / "decoder.pth")
+
+    def language_model_weights(self) -> dict[str, Float32]:
+        """The language model's tensors as float32, by their names in the checkpoint."""
+        return {name: tensor.read() for name, tensor in self.language_model_index.items()}
+
+    def decoder_weights(self) -> dict[str, Float32]:
+        """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`.
+
+        The window that training code stores beside the weights is left out: it follows from
+        the config.
+        """
+        index = self.decoder_index
+        if not index and not (self.path / "decoder.pth").exists():
+            raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
+        tensors = {name: t.read() for name, t in index.items()} if index else self._decoder_pth
+        return {name: values for name, values in tensors.items() if not name.endswith("window")}

@@ -1,0 +1,256 @@
+"""Text -> sound: `SopranoTTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TypedDict, Unpack
+
+import numpy as np
+
+from soprano.audio import Audio, AudioChunk, Samples, Sentence
+from soprano.backends import Backend, Float32, open_backend
+from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
+from soprano.generate import Prompt, generate
+from soprano.hallucination import looks_stuck
+from soprano.istft import istft
+from soprano.model import ModelFolder
+from soprano.sampling import uniforms
+from soprano.streaming import StreamingDecoder
+from soprano.text import sentences
+from soprano.tokenizer import Tokenizer
+
+DEFAULT_MODEL = "nano"
+DEFAULT_BATCH = 8
+
+Progress = Callable[[int, int], None]  # sentences done, sentences in all
+
+
+class Options(TypedDict, total=False):
+    """What `infer`, `infer_batch` and `infer_stream` accept; defaults come from the model."""
+
+    seed: int
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+    max_new_tokens: int
+    retries: int
+    retry_temperature: float | None
+    hallucination_distance: float
+
+
+@dataclass
+class _Piece:
+    """One sentence of one text on its way to sound."""
+
+    text: int  # index of its text
+    number: int  # index within its text
+    sentence: str
+    ids: list[int] = field(default_factory=list)
+    hidden: list[Float32] = field(default_factory=list)
+    finish: str = ""
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class SopranoTTS:
+    """A voice: one model opened on one backend.
+
+    Args:
+        model: an embedded model's name, a checkpoint folder or a bundle folder.
+        backend: "auto" (the first installed of onnx_cpu, openvino_cpu, pytorch) or a name.
+        precision: "fp32", or the class that a bundle was exported in.
+        threads: of the runtime; None leaves its default.
+
+    Raises:
+        ModelError, MissingExtraError, BackendError: see `soprano.open_backend`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        backend: str = "auto",
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        folder = ModelFolder.open(model)
+        self.model = folder.path
+        self.tokenizer = Tokenizer(folder.path / "tokenizer.json")
+        self.defaults: SamplingOptions = folder.sampling_defaults
+        self.backend: Backend = open_backend(backend, folder.path, precision, threads)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.backend.config
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.config.sample_rate
+
+    def infer(
+        self, text: str, out_path: str | Path | None = None, **options: Unpack[Options]
+    ) -> Audio:
+        """Speak a text of any length.
+
+        Args:
+            text: what to say; it is normalised and split into sentences.
+            out_path: where to write a WAV file, if anywhere.
+            options: see `Options`; those not given come from the model's generation_config.json.
+
+        Raises:
+            ValueError: the text holds nothing to say, or an option is out of its range.
+        """
+        audio = self.infer_batch([text], **options)[0]
+        if out_path is not None:
+            audio.save(out_path)
+        return audio
+
+    def infer_batch(
+        self,
+        texts: Sequence[str],
+        out_dir: str | Path | None = None,
+        *,
+        batch_size: int = DEFAULT_BATCH,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
+    ) -> list[Audio]:
+        """Speak several texts, `batch_size` sentences at a time; each sounds as it does alone.
+
+        Args:
+            texts: what to say.
+            out_dir: where to write 0.wav, 1.wav, ..., if anywhere.
+            batch_size: sentences that go through the language model together.
+            progress: called after each sentence with those done and those in all.
+            options: see `Options`.
+        """
+        settings = self._options(options)
+        pieces = [piece for i, text in enumerate(texts) for piece in self._pieces(i, text)]
+        waiting, done = pieces, 0
+        for attempt in range(settings.retries + 1):
+            stuck = []
+            for piece in self._speak(waiting, settings, attempt, batch_size):
+                if attempt < settings.retries and self._retry(piece, settings, attempt):
+                    stuck.append(piece)
+                    continue
+                self._sound(piece)
+                done += 1
+                if progress:
+                    progress(done, len(pieces))
+            waiting = stuck
+        audios = [
+            self._audio([piece for piece in pieces if piece.text == i]) for i in range(len(texts))
+        ]
+        if out_dir is not None:
+            Path(out_dir).mkdir(parents=True, exist_ok=True)
+            for i, audio in enumerate(audios):
+                audio.save(Path(out_dir) / f"{i}.wav")
+        return audios
+
+    def infer_stream(
+        self, text: str, *, chunk_size: int = 1, **options: Unpack[Options]
+    ) -> Iterator[AudioChunk]:
+        """Speak a text piece by piece; the chunks joined are what `infer` gives.
+
+        Args:
+            text: what to say.
+            chunk_size: audio tokens a chunk, at least 1.
+            options: see `Options`, without retries: what was heard cannot be taken back.
+        """
+        settings = self._options(options)
+        if settings.retries:
+            raise ValueError("retries must be 0 for a stream")
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        return self._stream(self._pieces(0, text), settings, chunk_size)
+
+    def _stream(
+        self, pieces: list[_Piece], settings: GenerationOptions, chunk_size: int
+    ) -> Iterator[AudioChunk]:
+        wanted = chunk_size * self.config.decoder.samples_per_token
+        for piece in pieces:
+            decoder = StreamingDecoder(self.backend)
+            finish = None
+            for token in generate(self.backend, [self._prompt(piece, settings, 0)]):
+                finish = token.finish
+                if token.hidden is not None:
+                    decoder.add(token.hidden)
+                if finish is None and decoder.ready >= wanted:
+                    yield AudioChunk(decoder.flush(), self.sample_rate, piece.number)
+            yield AudioChunk(decoder.flush(last=True), self.sample_rate, piece.number, finish)
+
+    def _options(self, options: Options) -> GenerationOptions:
+        names = SamplingOptions.__dataclass_fields__
+        sampling = {name: options.get(name, getattr(self.defaults, name)) for name in names}
+        rest = {name: value for name, value in options.items() if name not in names}
+        if unknown := sorted(set(rest) - set(GenerationOptions.__dataclass_fields__)):
+            raise TypeError(f"unknown option {unknown[0]!r}")
+        return GenerationOptions(sampling=SamplingOptions(**sampling), **rest)  # type: ignore[arg-type]
+
+    def _pieces(self, index: int, text: str) -> list[_Piece]:
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a string, got {type(text).__name__}")
+        found = sentences(text)
+        if not found:
+            raise ValueError(f"text holds nothing to say: {text[:40]!r}")
+        return [_Piece(index, number, sentence) for number, sentence in enumerate(found)]
+
+    def _prompt(self, piece: _Piece, settings: GenerationOptions, attempt: int) -> Prompt:
+        return Prompt(
+            self.tokenizer.prompt(piece.sentence),
+            uniforms(settings.seed, piece.number, attempt),
+            settings.attempt(attempt),
+            settings.max_new_tokens,
+        )
+
+    def _speak(
+        self, pieces: list[_Piece], settings: GenerationOptions, attempt: int, batch_size: int
+    ) -> Iterator[_Piece]:
+        """Each piece as its last token comes, with its ids and hidden states."""
+        for piece in pieces:
+            piece.ids, piece.hidden = [], []
+        prompts = [self._prompt(piece, settings, attempt) for piece in pieces]
+        clock = perf_counter()
+        for token in generate(self.backend, prompts, batch_size=batch_size):
+            piece = pieces[token.prompt]
+            now = perf_counter()
+            spent = piece.seconds.get("language model", 0.0)
+            piece.seconds["language model"] = spent + now - clock
+            if token.id is not None and token.hidden is not None:
+                piece.ids.append(token.id)
+                piece.hidden.append(token.hidden)
+            if token.finish is not None:
+                piece.finish = token.finish
+                yield piece
+            clock = perf_counter()
+
+    def _retry(self, piece: _Piece, settings: GenerationOptions, attempt: int) -> bool:
+        if settings.attempt(attempt + 1).temperature == 0:
+            return False  # it would say the same again
+        return len(piece.hidden) > 1 and looks_stuck(
+            np.stack(piece.hidden), settings.hallucination_distance
+        )
+
+    def _sound(self, piece: _Piece) -> None:
+        """Hidden states -> samples; the states are dropped, so that long texts stay small."""
+        if not piece.hidden:
+            return
+        hidden = np.stack(piece.hidden)[None]  # (1, T, H)
+        piece.hidden = []
+        start = perf_counter()
+        spectrum = self.backend.decode(hidden, np.array([hidden.shape[1]]))
+        decoded = perf_counter()
+        piece.samples = istft(spectrum, self.config.decoder.istft)[0].astype(np.float32)
+        piece.seconds |= {"decoder": decoded - start, "istft": perf_counter() - decoded}
+
+    def _audio(self, pieces: list[_Piece]) -> Audio:
+        ends = np.cumsum([0, *(len(piece.samples) for piece in pieces)]).tolist()
+        spoken = [
+            Sentence(p.sentence, p.ids, p.finish, start, stop, p.seconds)
+            for p, start, stop in zip(pieces, ends[:-1], ends[1:], strict=True)
+        ]
+        samples = np.concatenate([piece.samples for piece in pieces])
+        return Audio(samples, self.sample_rate, spoken)

@@ -1,0 +1,160 @@
+"""Figures to words: money, dates, telephone numbers, times, arithmetic, ordinals, integers.
+
+A rule for a larger form puts words between its integers; the last rule reads the integers.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from soprano.text.rules import rule
+
+if TYPE_CHECKING:
+    import inflect
+
+LONGEST_NAMED = 36  # digits: the number library's names end with decillions
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
+
+# symbol: one, several, one hundredth, several hundredths
+CURRENCIES = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "¥": ("yen", "yen", "sen", "sen"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+}
+
+
+@cache
+def _engine() -> inflect.engine:
+    import inflect  # here, because importing it takes longer than the rest of this package
+
+    return inflect.engine()
+
+
+def cardinal(digits: str) -> str:
+    """Words of a decimal integer; one beyond the named magnitudes is read digit by digit."""
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > LONGEST_NAMED:
+        return " ".join(DIGITS[int(digit)] for digit in significant)
+    return str(_engine().number_to_words(int(significant), andword=""))
+
+
+def _ordinal(match: re.Match[str]) -> str:
+    return str(_engine().ordinal(cardinal(match[1])))
+
+
+def _integer(match: re.Match[str]) -> str:
+    """An integer from 1001 to 2999 is read in pairs, the way years are."""
+    digits = match[0].lstrip("0")
+    if len(digits) != 4 or not "1000" < digits < "3000":
+        return cardinal(digits)
+    century, rest = digits[:2], digits[2:]
+    if century == "20" and rest < "10":
+        return cardinal(digits)
+    if rest == "00":
+        return f"{cardinal(century)} hundred"
+    return f"{cardinal(century)} {'oh ' if rest < '10' else ''}{cardinal(rest)}"
+
+
+def _count(amount: str, one: str, many: str) -> str:
+    return f"{amount} {one if amount == '1' else many}"
+
+
+def _money(match: re.Match[str]) -> str:
+    one, many, one_hundredth, hundredths = CURRENCIES[match["symbol"]]
+    if match["magnitude"]:
+        magnitude = match["magnitude"].strip(" -").lower()
+        letter = magnitude.removesuffix("n")
+        return f"{match['amount']} {MAGNITUDES.get(letter, magnitude)} {many}"
+    whole, _, part = match["amount"].partition(".")
+    whole = whole.lstrip("0")
+    if len(part) > 2:
+        return f"{whole or '0'}.{part} {many}"
+    part = part.ljust(2, "0").lstrip("0")
+    units = [_count(whole, one, many)] if whole else []
+    units += [_count(part, one_hundredth, hundredths)] if part else []
+    return ", ".join(units) or f"0 {many}"
+
+
+def _telephone(match: re.Match[str]) -> str:
+    country, *groups = match.groups()
+    return (f"{country} " if country else "") + ", ".join(" ".join(group) for group in groups)
+
+
+def _clock(figures: str, nought: str) -> str:
+    """Two digits of a clock as it is read: `00` is nought, `05` is oh five."""
+    if figures == "00":
+        return nought
+    return f"oh {figures[1]}" if figures[0] == "0" else figures
+
+
+def _time(match: re.Match[str]) -> str:
+    hours, minutes, seconds = match.groups()
+    if seconds is not None:
+        if int(hours):
+            return f"{hours} {_clock(minutes, 'oh oh')} {_clock(seconds, '')}".rstrip()
+        return f"{minutes} {_clock(seconds, 'oh oh')}" if minutes != "00" else seconds
+    if minutes != "00":
+        return f"{hours} {_clock(minutes, '')}"
+    if int(hours) > 12:
+        return f"{hours} minutes"
+    return f"{hours} o'clock" if int(hours) else "0"
+
+
+def _decimal(match: re.Match[str]) -> str:
+    whole, *parts = match[0].split(".")
+    return " point ".join([whole, *(" ".join(part) for part in parts)]).lstrip()
+
+
+_SYMBOL = f"(?P<symbol>[{''.join(CURRENCIES)}])"
+_MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|[mbtr]+illion)\b)?"
+
+RULES = (
+    rule("number sign", r"#(?=\d)", "number "),
+    rule(
+        "thousands",
+        r"(?<![\d,])\d{1,3}(?:,\d{2,3})*,\d{3}(?!,?\d)",
+        lambda match: match[0].replace(",", ""),
+    ),
+    rule("list", r"(?<=\d),(?=\d)", ", "),
+    # A hyphen joins a name and its number; after a single small letter it is a minus.
+    rule("name-number", r"\b(?<![\d.])([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
+    rule("money", rf"{_SYMBOL} ?(?P<amount>\d*+\.\d++|\d++){_MAGNITUDE}", _money, any_case=True),
+    rule(
+        "money, symbol last",
+        rf"(?<![\d.])(?P<amount>\d++(?:\.\d++)?+){_MAGNITUDE} ?{_SYMBOL}",
+        _money,
+        any_case=True,
+    ),
+    rule(
+        "magnitude",
+        r"\b(\d++)([KMBT])\b",
+        lambda match: f"{match[1]} {MAGNITUDES[match[2].lower()]}",
+        any_case=True,
+    ),
+    rule(
+        "date",
+        r"(?<![\d/])(\d{1,4})[/-](\d{1,2})[/-](\d{4}|\d{2})(?![\d/])",
+        r"\1 dash \2 dash \3",
+    ),
+    rule(
+        "telephone",
+        r"(?<![\d.])(?:(1)[-. ])?\(?(\d{3})(?:\)[-. ]?|[-. ])(\d{3})[-. ]?(\d{4})(?!\d)",
+        _telephone,
+    ),
+    rule("time", r"(?<![\d:])(\d{1,2}):(\d{2})(?::(\d{2}))?(?!:?\d)", _time),
+    rule("ratio", r"(?<=\d):(?=\d)", " to "),
+    rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
+    rule("minus", r" ?- ?(?=\.?\d)", " minus "),
+    rule("times", r"(?<=\d) ?\* ?(?=\d)", " times "),
+    rule("over", r"(?<=\d) ?/ ?(?=\d)", " over "),
+    rule("power", r"(?<=\w)\^(?=\w)", " to the power of "),
+    rule("decimal", r"(?<!\d)\d++(?:\.\d++)++|(?<![\w.)])\.\d++", _decimal),
+    rule("ordinal", r"(?<!\d)(\d++)(?:st|nd|rd|th)\b", _ordinal, any_case=True),
+    rule("figure beside letter", r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
+    rule("integer", r"\d++", _integer),
+)
