@@ -1,0 +1,123 @@
+"""One array against another: what differed, where, and by how much of what was allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an error may be: its root mean square, and any single element's, in the data's unit."""
+
+    rms: float
+    worst: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rms < np.inf and 0 < self.worst < np.inf):
+            raise ValueError(f"a limit must be positive and finite, got {self}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The evidence of one comparison; `fault` is None where it held."""
+
+    quantity: str
+    elements: int
+    worst: float
+    limit: float
+    rms: float = 0.0
+    rms_limit: float = 0.0
+    where: tuple[int, ...] = ()
+    fault: str | None = None
+
+    def __str__(self) -> str:
+        sizes = f"worst {self.worst:.3g} (limit {self.limit:.3g})"
+        if self.rms_limit:
+            sizes += f", rms {self.rms:.3g} (limit {self.rms_limit:.3g})"
+        state = self.fault or "within limits"
+        return f"{self.quantity}: {state}; {self.elements} elements, {sizes} at {self.where}"
+
+
+def floats(
+    quantity: str, actual: Any, expected: npt.ArrayLike, limit: Limit, dtype: Any = np.float32
+) -> Comparison:
+    """Every element within the limits; NaN and Inf are never forgiven, on either side."""
+    wanted = np.asarray(expected, np.float64)
+    if fault := _form_fault(actual, wanted.shape, dtype):
+        return Comparison(quantity, 0, np.inf, limit.worst, fault=fault)
+    if not np.isfinite(wanted).all():
+        return Comparison(quantity, 0, np.inf, limit.worst, fault="the expectation is not finite")
+    bad = ~np.isfinite(actual)
+    error = np.abs(np.where(bad, np.inf, actual.astype(np.float64) - wanted))
+    where = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
+    worst, rms = float(error[where]), float(np.sqrt(np.mean(error**2)))
+    fault = None
+    if bad.any():
+        fault = f"{int(bad.sum())} elements are not finite"
+    elif worst > limit.worst:
+        fault = f"an element is {worst / limit.worst:.3g} times its limit off"
+    elif rms > limit.rms:
+        fault = f"the rms error is {rms / limit.rms:.3g} times its limit"
+    return Comparison(
+        quantity, error.size, worst, limit.worst, rms, limit.rms, where, fault
+    )
+
+
+def bits(quantity: str, actual: Any, expected: npt.NDArray[Any]) -> Comparison:
+    """The same shape, type and bits."""
+    if fault := _form_fault(actual, expected.shape, expected.dtype):
+        return Comparison(quantity, 0, np.inf, 0, fault=fault)
+    width = f"V{actual.dtype.itemsize}"
+    differs = np.ascontiguousarray(actual).view(width) != np.ascontiguousarray(expected).view(width)
+    count = int(differs.sum())
+    where = tuple(int(i) for i in np.argwhere(differs)[0]) if count else ()
+    fault = f"{count} elements differ" if count else None
+    return Comparison(quantity, actual.size, float(count), 0, where=where, fault=fault)
+
+
+def values(quantity: str, actual: Any, expected: Any) -> Comparison:
+    """Exact equality of integers, strings, and sequences of them; floats are not accepted."""
+    if isinstance(actual, np.ndarray) or isinstance(expected, np.ndarray):
+        got, wanted = np.asarray(actual), np.asarray(expected)
+        if got.dtype.kind not in "biuSU" or wanted.dtype.kind not in "biuSU":
+            raise TypeError(f"{quantity}: floats are compared with a limit or by their bits")
+        actual, expected = got.tolist(), wanted.tolist()
+    size = len(expected) if isinstance(expected, (list, tuple, str)) else 1
+    if type(actual) is not type(expected) or actual != expected:
+        where = _first_difference(actual, expected)
+        fault = f"got {_short(actual)}, wanted {_short(expected)}"
+        return Comparison(quantity, size, np.inf, 0, where=where, fault=fault)
+    if not size:
+        # An empty result is a claim of its own; it counts as one thing compared.
+        size = 1
+    return Comparison(quantity, size, 0, 0)
+
+
+def _form_fault(actual: Any, shape: tuple[int, ...], dtype: Any) -> str | None:
+    if not isinstance(actual, np.ndarray):
+        return f"got a {type(actual).__name__}, wanted an array"
+    if actual.shape != shape:
+        return f"shape {actual.shape}, wanted {shape}"
+    if actual.dtype != dtype:
+        return f"dtype {actual.dtype}, wanted {np.dtype(dtype)}"
+    if not actual.size:
+        return "nothing to compare: the arrays are empty"
+    return None
+
+
+def _first_difference(actual: Any, expected: Any) -> tuple[int, ...]:
+    if not isinstance(actual, (list, tuple, str)) or not isinstance(expected, (list, tuple, str)):
+        return ()
+    for place, (a, b) in enumerate(zip(actual, expected, strict=False)):
+        if a != b:
+            return (place,)
+    return (min(len(actual), len(expected)),)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

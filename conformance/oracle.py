@@ -1,0 +1,162 @@
+"""The two networks in float64, written from their definitions with NumPy and SciPy alone.
+
+They share no code with the reference: one sequence at a time, no cache, no batching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import erf, expit
+
+from soprano.config import LAYER_NORM_EPS, MAGNITUDE_LIMIT, DecoderConfig, LanguageModelConfig
+
+Float64 = npt.NDArray[np.float64]
+
+
+class LanguageModelOracle:
+    def __init__(
+        self, config: LanguageModelConfig, weights: Mapping[str, npt.NDArray[np.float32]]
+    ) -> None:
+        self._config = config
+        self._weights = {name: values.astype(np.float64) for name, values in weights.items()}
+
+    def __call__(self, ids: npt.ArrayLike) -> tuple[Float64, Float64]:
+        """Logits (T, V) and hidden states (T, H) of one sequence of ids (T,)."""
+        weights, ids = self._weights, np.asarray(ids)
+        x = weights["model.embed_tokens.weight"][ids]
+        for layer in range(self._config.num_hidden_layers):
+            prefix = f"model.layers.{layer}"
+            x = x + self._attention(self._norm(x, f"{prefix}.input_layernorm"), f"{prefix}.self_attn")
+            x = x + self._mlp(self._norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
+        hidden = self._norm(x, "model.norm")
+        head = "model.embed_tokens" if self._config.tie_word_embeddings else "lm_head"
+        return hidden @ weights[f"{head}.weight"].T, hidden
+
+    def _norm(self, x: Float64, name: str) -> Float64:
+        mean_square = np.mean(x**2, axis=-1, keepdims=True)
+        return x / np.sqrt(mean_square + self._config.rms_norm_eps) * self._weights[f"{name}.weight"]
+
+    def _attention(self, x: Float64, name: str) -> Float64:
+        config, count = self._config, len(x)
+
+        def heads(part: str) -> Float64:
+            return (x @ self._weights[f"{name}.{part}_proj.weight"].T).reshape(
+                count, -1, config.head_dim
+            )
+
+        q = self._rotate(self._norm(heads("q"), f"{name}.q_norm"))
+        k = self._rotate(self._norm(heads("k"), f"{name}.k_norm"))
+        v = heads("v")
+        group = config.num_attention_heads // config.num_key_value_heads
+        mixed = np.zeros_like(q)
+        for head in range(config.num_attention_heads):
+            scores = q[:, head] @ k[:, head // group].T / np.sqrt(config.head_dim)
+            scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
+            shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            shares /= shares.sum(axis=-1, keepdims=True)
+            mixed[:, head] = shares @ v[:, head // group]
+        return mixed.reshape(count, -1) @ self._weights[f"{name}.o_proj.weight"].T
+
+    def _rotate(self, x: Float64) -> Float64:
+        """RoPE on (T, heads, D): the pair (i, i + D/2) is a complex number turned by its angle."""
+        half = self._config.head_dim // 2
+        frequency = self._config.rope_theta ** -(np.arange(half) / half)
+        turn = np.exp(1j * np.arange(len(x))[:, None] * frequency)[:, None]  # (T, 1, D/2)
+        turned = (x[..., :half] + 1j * x[..., half:]) * turn
+        return np.concatenate([turned.real, turned.imag], axis=-1)
+
+    def _mlp(self, x: Float64, name: str) -> Float64:
+        gate = x @ self._weights[f"{name}.gate_proj.weight"].T
+        up = x @ self._weights[f"{name}.up_proj.weight"].T
+        return (gate * expit(gate) * up) @ self._weights[f"{name}.down_proj.weight"].T
+
+
+class DecoderOracle:
+    def __init__(
+        self, config: DecoderConfig, weights: Mapping[str, npt.NDArray[np.float32]]
+    ) -> None:
+        self._config = config
+        self._weights = {name: values.astype(np.float64) for name, values in weights.items()}
+
+    def __call__(self, hidden: npt.ArrayLike) -> Float64:
+        """The spectrum (F, T', 2) of one utterance's hidden states (T, H)."""
+        x = self._interpolate(np.asarray(hidden, np.float64))  # (T', H)
+        x = self._norm(self._convolve(x, "decoder.embed"), "decoder.norm")
+        for block in range(self._config.num_layers):
+            name = f"decoder.convnext.{block}"
+            y = self._norm(self._depthwise(x, f"{name}.dwconv"), f"{name}.norm")
+            y = self._linear(_gelu(self._linear(y, f"{name}.pwconv1")), f"{name}.pwconv2")
+            x = x + self._weights[f"{name}.gamma"] * y
+        out = self._linear(self._norm(x, "decoder.final_layer_norm"), "head.out")
+        log_magnitude, phase = np.split(out, 2, axis=-1)
+        with np.errstate(over="ignore"):
+            magnitude = np.minimum(np.exp(log_magnitude), MAGNITUDE_LIMIT)
+        magnitude[:, [0, -1]] = 0  # DC and Nyquist
+        spectrum = magnitude * np.exp(1j * phase)  # (T', F)
+        return np.stack([spectrum.real, spectrum.imag], axis=-1).transpose(1, 0, 2)
+
+    def _interpolate(self, hidden: Float64) -> Float64:
+        tokens = np.arange(len(hidden))
+        frames = np.arange(self._config.frames(len(hidden))) / self._config.frames_per_token
+        return np.stack([np.interp(frames, tokens, channel) for channel in hidden.T], axis=1)
+
+    def _taps(self, x: Float64, kernel: int) -> list[Float64]:
+        """x (T', C) seen by each tap of a zero-padded kernel."""
+        padded = np.pad(x, ((kernel // 2, kernel // 2), (0, 0)))
+        return [padded[tap : tap + len(x)] for tap in range(kernel)]
+
+    def _convolve(self, x: Float64, name: str) -> Float64:
+        weight = self._weights[f"{name}.weight"]  # (out, in, kernel)
+        taps = self._taps(x, weight.shape[2])
+        return self._weights[f"{name}.bias"] + sum(
+            tap @ weight[:, :, i].T for i, tap in enumerate(taps)
+        )
+
+    def _depthwise(self, x: Float64, name: str) -> Float64:
+        weight = self._weights[f"{name}.weight"]  # (channels, 1, kernel)
+        taps = self._taps(x, weight.shape[2])
+        return self._weights[f"{name}.bias"] + sum(
+            tap * weight[:, 0, i] for i, tap in enumerate(taps)
+        )
+
+    def _norm(self, x: Float64, name: str) -> Float64:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + LAYER_NORM_EPS)
+        return centred / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+    def _linear(self, x: Float64, name: str) -> Float64:
+        return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+
+
+def _gelu(x: Float64) -> Float64:
+    return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def inverse_transform(
+    spectrum: npt.NDArray[np.floating], n_fft: int, hop: int, window: npt.ArrayLike
+) -> Float64:
+    """Samples of a centred one-sided spectrum (F, T, 2), by the defining sums.
+
+    Each frame is a sum of cosines and sines; no fast transform is used.
+    """
+    parts = np.asarray(spectrum, np.float64)
+    count, bins = parts.shape[1], parts.shape[0]
+    angles = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
+    twice = np.full(bins, 2.0)
+    twice[0] = 1
+    if n_fft % 2 == 0:
+        twice[-1] = 1
+    total = np.zeros(max(count - 1, 0) * hop + n_fft)
+    envelope = np.zeros_like(total)
+    weights = np.asarray(window, np.float64)
+    for t in range(count):
+        real, imaginary = parts[:, t, 0] * twice, parts[:, t, 1] * twice
+        frame = (np.cos(angles) @ real - np.sin(angles) @ imaginary) / n_fft
+        total[t * hop : t * hop + n_fft] += frame * weights
+        envelope[t * hop : t * hop + n_fft] += weights**2
+    half = n_fft // 2
+    kept = slice(half, half + max(count - 1, 0) * hop)
+    return total[kept] / envelope[kept]

@@ -1,0 +1,100 @@
+"""How far from the float64 expectation an output may be: every number of the suite, with reasons.
+
+The yardstick is the noise floor, the float32 reference's own error on the same input.
+A quantity's limits are
+  rms:   FACTOR times the floor's rms error;
+  worst: an element's error, the smaller of PEAK times the floor's worst element and
+         k * eps * (largest expected magnitude), k counting the roundings on the longest path.
+Nothing is added to either: an output that is exact passes, one that is merely near does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.compare import Limit
+from conformance.vectors import Floor
+from soprano.config import ModelConfig
+
+EPS = float(np.finfo(np.float32).eps)
+
+# Correct float32 runtimes were measured at 0.9 to 2.0 times the floor (ONNX Runtime, OpenVINO, at
+# the published size and on the fixtures); subtle faults begin at 24 times.
+FACTOR = 4.0
+
+# The worst of n errors is less stable than their rms: the same data gave ratios up to 5.
+PEAK = 16.0
+
+# Roundings on the longest path, counted from the definitions:
+# a layer of the language model: two norms (3 each), q/k norm and rotation (5), scores, softmax and
+# mix (5), four projections in a row (4), SiLU and product (3), two residual sums (2) -> 25;
+# embedding, final norm and head: 6.
+# A decoder block: depthwise convolution, norm (4), two products, GELU (3), scale, sum -> 12;
+# interpolation, input convolution, two norms, head product, exp, cos or sin, product -> 16.
+# Each rounding is of a dot product over hundreds of terms whose error grows with their root: 16.
+_DOT = 16.0
+_LAYER, _ENDS = 25, 6
+_BLOCK, _DECODER_ENDS = 12, 16
+
+# A phase of many turns loses its leading digits before cos and sin: its error is in proportion to
+# the phase, which reaches some tens of radians.
+_PHASE = 32.0
+
+# Two float32 outputs of one backend for the same thing by two ways (cached or not, alone or in a
+# batch): both may err, in opposite directions.
+LAW = 2.0
+
+
+def roundings(quantity: str, config: ModelConfig) -> float:
+    """k of a quantity: how many roundings lie on its longest path."""
+    if quantity in ("spectrum", "samples"):
+        return _DOT * _PHASE * (_BLOCK * config.decoder.num_layers + _DECODER_ENDS)
+    if quantity.split()[-1] in ("logits", "hidden"):
+        return _DOT * (_LAYER * config.language_model.num_hidden_layers + _ENDS)
+    raise LookupError(f"no tolerance for {quantity!r}")
+
+
+def against_oracle(
+    quantity: str, floor: Floor, expected: npt.NDArray[np.floating], config: ModelConfig
+) -> Limit:
+    """The limit of a float32 output against its float64 expectation."""
+    scale = float(np.abs(expected).max())
+    counted = roundings(quantity, config) * EPS * scale
+    return Limit(FACTOR * floor.rms, min(PEAK * floor.worst, counted))
+
+
+def between_ways(
+    quantity: str, floor: Floor, expected: npt.NDArray[np.floating], config: ModelConfig
+) -> Limit:
+    """The limit of two float32 outputs that a law says are equal."""
+    limit = against_oracle(quantity, floor, expected, config)
+    return Limit(LAW * limit.rms, LAW * limit.worst)
+
+
+# The inverse transform against its defining sums: an FFT of n points rounds log2(n) times, then
+# window, overlap sum (up to n/hop terms) and division.
+def transform(expected: npt.ArrayLike, n_fft: int, overlap: float, dtype: npt.DTypeLike) -> Limit:
+    """The limit of an inverse transform; `overlap` is win_length / hop_length."""
+    eps = float(np.finfo(np.dtype(dtype)).eps)
+    scale = float(np.abs(np.asarray(expected)).max(initial=0.0)) or 1.0
+    k = 4 * (np.log2(max(n_fft, 2)) + overlap + 2)
+    return Limit(k * eps * scale, 4 * k * eps * scale)
+
+
+# A divergence of ids is a tie where the decision's margin is below what the measured error of the
+# scores can move: both competitors may err by the limit, in opposite directions.
+def tie_margin(limit: Limit, temperature: float) -> float:
+    """The margin (a gap of scores, or a distance of probabilities) under which a tie is excused."""
+    if temperature == 0:
+        return 2 * limit.worst
+    # d(probability) <= d(score) / temperature / 2, for the id and for all before it.
+    return limit.worst / temperature
+
+
+# Ties per generated id that a correct backend may show: measured 5 to 7 % of 512-token runs at
+# temperature 1, hardly any at 0.
+TIE_RATE = 0.001
+
+# 16-bit samples: half a step of rounding.
+WAV_STEP = 1 / 32767
