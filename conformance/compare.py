@@ -62,9 +62,7 @@ def floats(
         fault = f"an element is {worst / limit.worst:.3g} times its limit off"
     elif rms > limit.rms:
         fault = f"the rms error is {rms / limit.rms:.3g} times its limit"
-    return Comparison(
-        quantity, error.size, worst, limit.worst, rms, limit.rms, where, fault
-    )
+    return Comparison(quantity, error.size, worst, limit.worst, rms, limit.rms, where, fault)
 
 
 def bits(quantity: str, actual: Any, expected: npt.NDArray[Any]) -> Comparison:

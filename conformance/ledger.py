@@ -17,7 +17,7 @@ from conformance.compare import Comparison, Limit
 SCHEMA_VERSION = 1
 
 
-class Mistrusted(AssertionError):
+class MistrustedError(AssertionError):
     """A check that held, but would have held for a wrong output too."""
 
 
@@ -70,11 +70,9 @@ class Judge:
         wanted = np.asarray(expected, np.float64)
         for name, wrong in _counterexamples(wanted, limit, decoys, dtype):
             if compare.floats(quantity, wrong, wanted, limit, dtype).fault is None:
-                raise Mistrusted(f"{quantity}: {name} would have passed within {limit}")
+                raise MistrustedError(f"{quantity}: {name} would have passed within {limit}")
 
-    def refuses(
-        self, quantity: str, call: Callable[[], Any], *errors: type[BaseException]
-    ) -> str:
+    def refuses(self, quantity: str, call: Callable[[], Any], *errors: type[BaseException]) -> str:
         """The call raises one of the errors; gives its message."""
         try:
             result = call()

@@ -29,7 +29,9 @@ class LanguageModelOracle:
         x = weights["model.embed_tokens.weight"][ids]
         for layer in range(self._config.num_hidden_layers):
             prefix = f"model.layers.{layer}"
-            x = x + self._attention(self._norm(x, f"{prefix}.input_layernorm"), f"{prefix}.self_attn")
+            x = x + self._attention(
+                self._norm(x, f"{prefix}.input_layernorm"), f"{prefix}.self_attn"
+            )
             x = x + self._mlp(self._norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
         hidden = self._norm(x, "model.norm")
         head = "model.embed_tokens" if self._config.tie_word_embeddings else "lm_head"
@@ -37,7 +39,9 @@ class LanguageModelOracle:
 
     def _norm(self, x: Float64, name: str) -> Float64:
         mean_square = np.mean(x**2, axis=-1, keepdims=True)
-        return x / np.sqrt(mean_square + self._config.rms_norm_eps) * self._weights[f"{name}.weight"]
+        return (
+            x / np.sqrt(mean_square + self._config.rms_norm_eps) * self._weights[f"{name}.weight"]
+        )
 
     def _attention(self, x: Float64, name: str) -> Float64:
         config, count = self._config, len(x)

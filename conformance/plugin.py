@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from conformance.ledger import Judge, TestRecord
     from conformance.vectors import Vectors
     from soprano.backends import Backend
+    from soprano.synthesis import SopranoTTS
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "backend": {"action": "append", "metavar": "NAME", "help": "backend to judge (repeatable)"},
@@ -52,7 +53,9 @@ def _option(config: pytest.Config, name: str) -> Any:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "requirement(id): the requirements of the contract it checks")
+    config.addinivalue_line(
+        "markers", "requirement(id): the requirements of the contract it checks"
+    )
     config.stash[_RECORDS] = []
     config.stash[_ATTESTED] = {}
     # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
@@ -61,16 +64,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if file_path.parent == _PACKAGE and file_path.match("bench_*.py"):
-        if parent.config.stash[_BENCH]:
-            return pytest.Module.from_parent(parent, path=file_path)
+    own = file_path.parent == _PACKAGE and file_path.match("bench_*.py")
+    if own and parent.config.stash[_BENCH]:
+        return pytest.Module.from_parent(parent, path=file_path)
     return None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    own = _PACKAGE in collection_path.parents
-    if own and config.stash[_BENCH] and collection_path.match("test_*.py"):
-        return True
+    """Benchmarks run without the laws, and the tests of the tests only where they are named."""
+    if config.stash[_BENCH] and _PACKAGE in collection_path.parents:
+        return True if collection_path.match("test_*.py") else None
+    if collection_path == _PACKAGE / "meta":
+        return None if any("meta" in str(argument) for argument in config.args) else True
     return None
 
 
@@ -86,7 +91,9 @@ def _models(config: pytest.Config) -> list[Path]:
     for name in named:
         inside = sorted(path.parent for path in Path(name).glob("*/config.json"))
         try:
-            found += inside if inside and not (Path(name) / "config.json").exists() else [locate(name)]
+            found += (
+                inside if inside and not (Path(name) / "config.json").exists() else [locate(name)]
+            )
         except ModelError as error:
             raise pytest.UsageError(str(error)) from None
     return found
@@ -109,6 +116,8 @@ def _own_stages(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path.parent != _PACKAGE:
+        return  # another project's fixtures may have the same names
     if "backend" in metafunc.fixturenames:
         subjects = [(b, m) for b in _backends(metafunc.config) for m in _models(metafunc.config)]
         if not subjects:
@@ -167,6 +176,14 @@ def vectors(backend: Backend, request: pytest.FixtureRequest) -> Vectors:
     if key not in _VECTORS:
         _VECTORS[key] = find_vectors(*key)
     return _VECTORS[key]
+
+
+@pytest.fixture
+def voice(backend: Backend, request: pytest.FixtureRequest) -> SopranoTTS:
+    """The public interface over the backend under judgement."""
+    from soprano.synthesis import SopranoTTS
+
+    return SopranoTTS.over(backend, request.node.callspec.params["backend"][1])
 
 
 def _stage(request: pytest.FixtureRequest, method: str, shared: Any) -> Any:
@@ -262,13 +279,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _enter_verdict(
     record: TestRecord, report: pytest.TestReport, call: pytest.CallInfo[None]
 ) -> None:
-    from conformance.ledger import Mistrusted
+    from conformance.ledger import MistrustedError
 
     if report.skipped:
         record.verdict, record.message = "not-applicable", str(report.longrepr)
     elif report.failed:
-        mistrusted = call.excinfo is not None and call.excinfo.errisinstance(Mistrusted)
-        record.verdict = "error" if report.when != "call" else "mistrusted" if mistrusted else "fail"
+        mistrusted = call.excinfo is not None and call.excinfo.errisinstance(MistrustedError)
+        record.verdict = (
+            "error" if report.when != "call" else "mistrusted" if mistrusted else "fail"
+        )
         record.message = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
     elif report.when == "call":
         record.verdict = "tie" if record.ties else "pass"
@@ -288,9 +307,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("conformance by requirement")
     for name, entry in summarize(records).items():
         nearest = entry["nearest"]
-        share = f"{nearest['quantity']}: worst {nearest['worst']:.3g} of {nearest['limit']:.3g}" if (
-            nearest and isinstance(nearest["worst"], float) and nearest["limit"]
-        ) else ""
+        share = (
+            f"{nearest['quantity']}: worst {nearest['worst']:.3g} of {nearest['limit']:.3g}"
+            if (nearest and isinstance(nearest["worst"], float) and nearest["limit"])
+            else ""
+        )
         terminalreporter.write_line(
             f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
             f"{entry['elements']:>12,} compared  {share}"

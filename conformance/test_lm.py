@@ -33,9 +33,7 @@ def agree(backend: Backend, vectors: Vectors, judge: Judge):
 
     def close(name: str, actual: Output, expected: Output) -> None:
         for part in ("logits", "hidden"):
-            judge.close(
-                f"{name} {part}", getattr(actual, part), getattr(expected, part), law(part)
-            )
+            judge.close(f"{name} {part}", getattr(actual, part), getattr(expected, part), law(part))
 
     def law(part: str) -> Limit:
         quantity = f"step {part}"
@@ -98,7 +96,9 @@ def test_outputs_are_float32_of_the_declared_shape(backend, vectors, judge):
 def test_ids_outside_the_vocabulary_are_refused(backend, judge):
     size = backend.config.language_model.vocab_size
     for number in (-1, size):
-        judge.refuses(f"id {number}", lambda n=number: prefill(backend, np.array([3, n])), ValueError)
+        judge.refuses(
+            f"id {number}", lambda n=number: prefill(backend, np.array([3, n])), ValueError
+        )
 
 
 @pytest.mark.requirement("LM-06")
@@ -126,7 +126,7 @@ def test_returned_arrays_are_never_written_again(backend, vectors, judge):
 
 @pytest.mark.requirement("CA-01")
 def test_cached_steps_equal_one_prefill_at_every_split(backend, vectors, agree):
-    ids = sequence(vectors.arrays, 2)
+    ids = sequence(vectors.arrays, 2)[:18]
     whole = prefill(backend, ids)
     for split in range(1, len(ids)):
         agree("split", feed(backend, prefill(backend, ids[:split]), ids[split:]), whole)
@@ -165,9 +165,7 @@ def test_a_row_in_a_ragged_batch_is_what_it_is_alone(backend, vectors, agree):
         agree("batch", batch, stacked)
         ids = arrays["step ids"][:, step]
         batch = backend.step(ids, batch.state)
-        alone = [
-            backend.step(ids[row : row + 1], output.state) for row, output in enumerate(alone)
-        ]
+        alone = [backend.step(ids[row : row + 1], output.state) for row, output in enumerate(alone)]
 
 
 @pytest.mark.requirement("BA-02")
@@ -178,9 +176,7 @@ def test_the_order_of_rows_does_not_matter(backend, vectors, agree):
     turned = backend.prefill(arrays["prompt ids"][order], arrays["prompt lengths"][order])
     for step in range(6):
         back = np.argsort(order)
-        agree(
-            "order", Output(turned.logits[back], turned.hidden[back], turned.state), straight
-        )
+        agree("order", Output(turned.logits[back], turned.hidden[back], turned.state), straight)
         ids = arrays["step ids"][:, step]
         straight = backend.step(ids, straight.state)
         turned = backend.step(ids[order], turned.state)
@@ -217,9 +213,10 @@ def test_selected_rows_go_on_as_they_would_have(backend, vectors, agree):
     for step in range(4):
         rows = backend.step(arrays["step ids"][[2, 0], step], state)
         state = rows.state
-    alone = [feed(backend, prefill(backend, row), arrays["step ids"][i, :4]) for i, row in (
-        (i, arrays["prompt ids"][i, : arrays["prompt lengths"][i]]) for i in (2, 0)
-    )]
+    alone = [
+        feed(backend, prefill(backend, row), arrays["step ids"][i, :4])
+        for i, row in ((i, arrays["prompt ids"][i, : arrays["prompt lengths"][i]]) for i in (2, 0))
+    ]
     expected = Output(
         np.concatenate([output.logits for output in alone]),
         np.concatenate([output.hidden for output in alone]),
@@ -235,9 +232,7 @@ def test_joined_rows_go_on_as_they_would_have(backend, vectors, agree):
     older, newer = sequence(vectors.arrays, 2), sequence(vectors.arrays, 0)
     first = feed(backend, prefill(backend, older[:9]), older[9:14])
     second = prefill(backend, newer[:4])
-    joined = backend.step(
-        np.array([older[14], newer[4]]), backend.join(first.state, second.state)
-    )
+    joined = backend.step(np.array([older[14], newer[4]]), backend.join(first.state, second.state))
     joined = backend.step(np.array([older[15], newer[5]]), joined.state)
     alone = [prefill(backend, older[:16]), prefill(backend, newer[:6])]
     expected = Output(

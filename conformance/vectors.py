@@ -69,7 +69,9 @@ def fixture_models() -> list[Path]:
     """The model folders that come with the suite, the trained voice included."""
     from soprano.model import embedded_models
 
-    found = {path.parent.name: path.parent for path in fixtures_folder().glob("micro/*/config.json")}
+    found = {
+        path.parent.name: path.parent for path in fixtures_folder().glob("micro/*/config.json")
+    }
     return [path for _, path in sorted({**embedded_models(), **found}.items())]
 
 
@@ -106,7 +108,9 @@ def read_pack(path: Path) -> Vectors:
 
     floors = json.loads(read_metadata(path)["floors"])
     return Vectors(
-        load_file(path), {name: Floor(**floor) for name, floor in floors.items()}, f"pack {path.name}"
+        load_file(path),
+        {name: Floor(**floor) for name, floor in floors.items()},
+        f"pack {path.name}",
     )
 
 
@@ -125,7 +129,9 @@ def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
             f"{model} carries no weights and no golden pack is of its model: "
             "name its checkpoint with --reference"
         )
-    vectors = read_pack(pack) if pack else Vectors(evaluate(source), {}, f"oracle on {source.path.name}")
+    vectors = (
+        read_pack(pack) if pack else Vectors(evaluate(source), {}, f"oracle on {source.path.name}")
+    )
     if not source.has_weights:
         return vectors
     try:

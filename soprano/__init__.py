@@ -9,6 +9,9 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# Before the function of the same name can be asked for, so that it is not hidden by its module.
+from soprano.istft import istft as istft
+
 if TYPE_CHECKING:
     from soprano.audio import Audio as Audio
     from soprano.audio import AudioChunk as AudioChunk
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from soprano.errors import MissingExtraError as MissingExtraError
     from soprano.errors import ModelError as ModelError
     from soprano.errors import SopranoError as SopranoError
-    from soprano.istft import istft as istft
     from soprano.sampling import sample as sample
     from soprano.synthesis import SopranoTTS as SopranoTTS
     from soprano.text import normalize as normalize
@@ -39,13 +41,12 @@ _HOME = {
     "Sentence": "audio",
     "SopranoError": "errors",
     "SopranoTTS": "synthesis",
-    "istft": "istft",
     "load_tokenizer": "tokenizer",
     "normalize": "text",
     "open_backend": "backends",
     "sample": "sampling",
 }
-__all__ = sorted(_HOME)
+__all__ = sorted([*_HOME, "istft"])
 
 
 def __getattr__(name: str) -> object:

@@ -48,7 +48,9 @@ class LanguageModelConfig:
         if self.head_dim % 2:
             raise ModelError(f"config.json: head_dim must be even for RoPE, got {self.head_dim}")
         if not 0 <= self.eos_token_id < self.vocab_size:
-            raise ModelError(f"config.json: eos_token_id {self.eos_token_id} is not in the vocabulary")
+            raise ModelError(
+                f"config.json: eos_token_id {self.eos_token_id} is not in the vocabulary"
+            )
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         hidden, wanted = self.language_model.hidden_size, self.decoder.input_size
         if hidden != wanted:
-            raise ModelError(f"the decoder reads {wanted} channels, the language model gives {hidden}")
+            raise ModelError(
+                f"the decoder reads {wanted} channels, the language model gives {hidden}"
+            )
 
     @property
     def sample_rate(self) -> int:
@@ -219,10 +223,29 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 # Keys that Hugging Face configs are known to carry and that change nothing here.
 _IGNORED = frozenset(
-    "_name_or_path add_cross_attention bos_token_id chunk_size_feed_forward dtype id2label "
-    "initializer_range is_decoder is_encoder_decoder label2id max_position_embeddings "
-    "max_window_layers output_attentions output_hidden_states pad_token_id problem_type "
-    "return_dict sliding_window torch_dtype transformers_version use_cache".split()
+    {
+        "_name_or_path",
+        "add_cross_attention",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "id2label",
+        "initializer_range",
+        "is_decoder",
+        "is_encoder_decoder",
+        "label2id",
+        "max_position_embeddings",
+        "max_window_layers",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "problem_type",
+        "return_dict",
+        "sliding_window",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    }
 )
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
@@ -268,11 +291,19 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
         raise ModelError("config.json: every layer must be of type 'full_attention'")
     if missing := [name for name in names if numbers.get(name) is None]:
         raise ModelError(f"config.json: missing key {missing[0]!r}")
-    types = {"rms_norm_eps": float, "rope_theta": float, "tie_word_embeddings": bool}
+    types: dict[str, type] = {
+        "rms_norm_eps": float,
+        "rope_theta": float,
+        "tie_word_embeddings": bool,
+    }
     for name in names:
-        if not isinstance(numbers[name], (int, float) if types.get(name) is float else (int,)):
-            raise ModelError(f"config.json: {name} must be a number, got {numbers[name]!r}")
-    return LanguageModelConfig(**{name: types.get(name, int)(numbers[name]) for name in names})
+        wanted = types.get(name, int)
+        if not isinstance(numbers[name], (int, float) if wanted is float else wanted):
+            raise ModelError(
+                f"config.json: {name} must be of type {wanted.__name__}, got {numbers[name]!r}"
+            )
+    chosen: dict[str, Any] = {name: types.get(name, int)(numbers[name]) for name in names}
+    return LanguageModelConfig(**chosen)
 
 
 def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> DecoderConfig:

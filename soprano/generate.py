@@ -70,7 +70,9 @@ def generate(
     output: Output | None = None
     while rows or waiting:
         if waiting and len(rows) < batch_size:
-            arrived = [_Row(*waiting.popleft()) for _ in range(min(batch_size - len(rows), len(waiting)))]
+            arrived = [
+                _Row(*waiting.popleft()) for _ in range(min(batch_size - len(rows), len(waiting)))
+            ]
             output = _enter(backend, output, [row.prompt.ids for row in arrived])
             rows += arrived
         assert output is not None

@@ -8,6 +8,7 @@ A sample at an edge that no window reaches is zero.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,14 @@ from soprano.config import IstftConfig
 
 Array = npt.NDArray[np.floating]
 LAYOUTS = ("bft2", "b2ft", "auto")
+
+# The windows as sums of cosines over one period.
+_COSINES = {
+    "hann": (0.5, -0.5),
+    "hamming": (0.54, -0.46),
+    "blackman": (0.42, -0.5, 0.08),
+    "rectangular": (1.0,),
+}
 
 # Where the window envelope is not above this, no sample can be recovered (the bound of
 # scipy.signal.check_NOLA).
@@ -89,7 +98,7 @@ def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2"
     paired = values.transpose(0, 2, 1, 3) if layout == "bft2" else values.transpose(0, 3, 2, 1)
     complex_type = np.complex64 if values.dtype == np.float32 else np.complex128
     bins = np.ascontiguousarray(paired).view(complex_type)[..., 0]
-    norm = "ortho" if config.normalized else "backward"
+    norm: Literal["ortho", "backward"] = "ortho" if config.normalized else "backward"
     if not bins.size:
         return np.zeros((*bins.shape[:2], config.n_fft), values.dtype)
     if config.onesided:
@@ -100,17 +109,12 @@ def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2"
 @lru_cache(maxsize=16)
 def window(config: IstftConfig) -> npt.NDArray[np.float64]:
     """The periodic window (n_fft,), centred and padded with zeros where it is shorter."""
+    if config.window not in _COSINES:
+        raise ValueError(f"window must be one of {', '.join(_COSINES)}, got {config.window!r}")
     phase = 2 * np.pi * np.arange(config.win_length) / config.win_length
-    shapes = {
-        "hann": lambda: 0.5 - 0.5 * np.cos(phase),
-        "hamming": lambda: 0.54 - 0.46 * np.cos(phase),
-        "blackman": lambda: 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase),
-        "rectangular": lambda: np.ones(config.win_length),
-    }
-    if config.window not in shapes:
-        raise ValueError(f"window must be one of {', '.join(shapes)}, got {config.window!r}")
+    terms = [c * np.cos(k * phase) for k, c in enumerate(_COSINES[config.window])]
     left = (config.n_fft - config.win_length) // 2
-    values = np.pad(shapes[config.window](), (left, config.n_fft - config.win_length - left))
+    values = np.pad(np.sum(terms, axis=0), (left, config.n_fft - config.win_length - left))
     values.flags.writeable = False  # shared by every caller
     return values
 
@@ -148,7 +152,8 @@ def _overlap_add(frames: Array, hop: int, size: int) -> Array:
 def _envelope(count: int, config: IstftConfig) -> npt.NDArray[np.float64]:
     """The sum of squared windows over `count` frames, before trimming."""
     squares = np.broadcast_to(window(config) ** 2, (1, count, config.n_fft))
-    return _overlap_add(squares, config.hop_length, config.n_fft)[0]
+    envelope: npt.NDArray[np.float64] = _overlap_add(squares, config.hop_length, config.n_fft)[0]
+    return envelope
 
 
 class StreamingIstft:
@@ -181,7 +186,7 @@ class StreamingIstft:
         offset = config.n_fft // 2 - first * config.hop_length
         begin, end = self._given + offset, finished + offset
         weights = self._envelope_between(self._given, finished).astype(summed.dtype)
-        samples = summed[begin:end] / weights
+        samples: Array = summed[begin:end] / weights
         self._given = finished
         self._tail = frames[:, max(self._first_needed() - first, 0) :]
         return samples

@@ -84,16 +84,23 @@ class ModelFolder:
         language_model = ("model.safetensors", "model.safetensors.index.json")
         decoder = ("decoder.safetensors", "decoder.pth")
         return all(
-            any((self.path / name).exists() for name in names) for names in (language_model, decoder)
+            any((self._weights / name).exists() for name in names)
+            for names in (language_model, decoder)
         )
+
+    @property
+    def _weights(self) -> Path:
+        """Where the safetensors files lie: a bundle has them beside its ONNX graphs."""
+        beside = self.path / "onnx"
+        return beside if any(beside.glob("*.safetensors")) else self.path
 
     @cached_property
     def language_model_index(self) -> dict[str, Tensor]:
-        return index_folder(self.path, "model")
+        return index_folder(self._weights, "model")
 
     @cached_property
     def decoder_index(self) -> dict[str, Tensor]:
-        path = self.path / "decoder.safetensors"
+        path = self._weights / "decoder.safetensors"
         return index_file(path) if path.exists() else {}
 
     def _pth_shapes(self) -> dict[str, tuple[int, ...]] | None:

@@ -67,7 +67,7 @@ def distribution(scores: npt.ArrayLike, options: SamplingOptions) -> Float64:
         mass = np.cumsum(weights[ranked])
         # The id at which the mass reaches top_p is the last one kept.
         ranked = ranked[: int(np.searchsorted(mass, options.top_p * mass[-1])) + 1]
-    probabilities = np.zeros_like(weights)
+    probabilities: Float64 = np.zeros_like(weights)
     probabilities[ranked] = weights[ranked] / weights[ranked].sum()
     return probabilities
 

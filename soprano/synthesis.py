@@ -77,10 +77,20 @@ class SopranoTTS:
         threads: int | None = None,
     ) -> None:
         folder = ModelFolder.open(model)
+        self._speak_through(open_backend(backend, folder.path, precision, threads), folder)
+
+    @classmethod
+    def over(cls, backend: Backend, model: str | Path) -> SopranoTTS:
+        """The voice of a backend that is already open on a model."""
+        voice = cls.__new__(cls)
+        voice._speak_through(backend, ModelFolder.open(model))
+        return voice
+
+    def _speak_through(self, backend: Backend, folder: ModelFolder) -> None:
+        self.backend = backend
         self.model = folder.path
         self.tokenizer = Tokenizer(folder.path / "tokenizer.json")
         self.defaults: SamplingOptions = folder.sampling_defaults
-        self.backend: Backend = open_backend(backend, folder.path, precision, threads)
 
     @property
     def config(self) -> ModelConfig:

@@ -170,7 +170,8 @@ def _first_installed() -> str:
     names = installed_backends()
     if not names:
         raise MissingExtraError(
-            "no runtime is installed: pip install 'soprano-conformance[onnx]' (or [openvino], [torch])"
+            "no runtime is installed: pip install 'soprano-conformance[onnx]' "
+            "(or [openvino], or [torch])"
         )
     return names[0]
 

@@ -1,4 +1,4 @@
-"""The ONNX graphs of a model folder: its own files, or graphs written in memory from a checkpoint."""
+"""The ONNX graphs of a model folder: its own files, or written in memory from a checkpoint."""
 
 from __future__ import annotations
 
@@ -66,5 +66,3 @@ def _write(folder: ModelFolder, part: str) -> bytes:
         weights: Weights = folder.decoder_index or folder.decoder_weights()
         graph = decoder_graph(folder.config.decoder, weights)
     return bytes(graph.SerializeToString(deterministic=True))
-
-

@@ -39,7 +39,9 @@ class OnnxBackend(RowBackend):
         self._threads = threads
         graphs = {part: find_graph(folder, part) for part in (LANGUAGE_MODEL, DECODER)}
         if not any(graphs.values()):
-            raise ModelError(f"{folder.path} has neither ONNX graphs nor weights to write them from")
+            raise ModelError(
+                f"{folder.path} has neither ONNX graphs nor weights to write them from"
+            )
         self._sessions = {part: self._session(g) for part, g in graphs.items() if g}
 
     @property

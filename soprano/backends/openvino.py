@@ -11,7 +11,14 @@ import openvino as ov
 from openvino.passes import MakeStateful, Manager
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
-from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, GraphSource, cache_names, find_graph, require
+from soprano.backends.graphs import (
+    DECODER,
+    LANGUAGE_MODEL,
+    GraphSource,
+    cache_names,
+    find_graph,
+    require,
+)
 from soprano.backends.rows import RowBackend, require_precision, widen_cache
 from soprano.errors import BackendError, ModelError
 from soprano.model import ModelFolder

@@ -81,7 +81,4 @@ class PyTorchBackend(RowBackend):
                 [torch.nn.functional.pad(x, (0, 0, 0, width - x.shape[2])) for x in (a, b)]
             )
 
-        return [
-            (both(a[0], b[0]), both(a[1], b[1])) for a, b in zip(first, second, strict=True)
-        ]
-
+        return [(both(a[0], b[0]), both(a[1], b[1])) for a, b in zip(first, second, strict=True)]

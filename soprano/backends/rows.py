@@ -53,7 +53,9 @@ class RowBackend(ABC):
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
         ids, lengths = np.asarray(ids, np.int64), np.asarray(lengths, np.int64)
         if ids.ndim != 2 or lengths.shape != ids.shape[:1]:
-            raise ValueError(f"ids must be (B, T) and lengths (B,), got {ids.shape}, {lengths.shape}")
+            raise ValueError(
+                f"ids must be (B, T) and lengths (B,), got {ids.shape}, {lengths.shape}"
+            )
         if not lengths.size or lengths.min() < 1 or lengths.max() > ids.shape[1]:
             raise ValueError(f"lengths must be 1 to {ids.shape[1]}, got {lengths.tolist()}")
         columns = np.arange(ids.shape[1])
@@ -116,7 +118,8 @@ class RowBackend(ABC):
         size = self.config.language_model.hidden_size
         if hidden.ndim != 3 or hidden.shape[2] != size or lengths.shape != hidden.shape[:1]:
             raise ValueError(
-                f"hidden must be (B, T, {size}) and lengths (B,), got {hidden.shape}, {lengths.shape}"
+                f"hidden must be (B, T, {size}) and lengths (B,), "
+                f"got {hidden.shape}, {lengths.shape}"
             )
         if lengths.size and not 0 <= lengths.min() <= lengths.max() <= hidden.shape[1]:
             raise ValueError(f"lengths must be 0 to {hidden.shape[1]}, got {lengths.tolist()}")
@@ -129,8 +132,8 @@ class RowBackend(ABC):
             spectrum[rows, :, : decoder.frames(int(length))] = self._spectrum(hidden[rows, :length])
         return spectrum
 
-    def close(self) -> None:
-        """Nothing is held beyond the object itself."""
+    def close(self) -> None:  # noqa: B027 - most runtimes hold nothing beyond the object itself
+        """Give back what the runtime holds."""
 
 
 def _widen(mask: Bool, width: int) -> Bool:
@@ -145,4 +148,6 @@ def widen_cache(cache: Float32, width: int) -> Float32:
 def require_precision(asked: str, offered: str, name: str) -> None:
     """An error unless the precision class asked for is the one that would run."""
     if asked != offered:
-        raise BackendError(f"{name}: precision {asked!r} was asked for, the model offers {offered!r}")
+        raise BackendError(
+            f"{name}: precision {asked!r} was asked for, the model offers {offered!r}"
+        )

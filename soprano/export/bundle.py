@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -117,7 +116,7 @@ def _staged(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
     try:
         staging.chmod(0o755)
         if target.exists():
-            shutil.copytree(target, staging, dirs_exist_ok=True, copy_function=_link)
+            shutil.copytree(target, staging, dirs_exist_ok=True)
         yield staging
         if target.exists():
             shutil.rmtree(target)
@@ -140,29 +139,18 @@ def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
         raise ModelError(f"{target} is a bundle of another model or precision")
 
 
-def _link(source: str, destination: str) -> None:
-    """A second name for the same bytes; a copy where the file system has none."""
-    Path(destination).unlink(missing_ok=True)
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)
-
-
 def _write_texts(source: ModelFolder, folder: Path) -> None:
     document = read_json(source.path / "config.json")
     document["decoder"] = decoder_document(source.config.decoder)
     _write_json(folder / "config.json", document)
     for name in _COPIED:
         if (source.path / name).is_file():
-            (folder / name).unlink(missing_ok=True)
             shutil.copyfile(source.path / name, folder / name)
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{source.path} has no tokenizer.json")
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.unlink(missing_ok=True)  # it may be a link into the bundle that is being replaced
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -182,15 +170,15 @@ def _graph(source: ModelFolder, part: str, weights: Weights) -> onnx.ModelProto:
 def _write_onnx(
     source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Stored]
 ) -> None:
-    """The graph and, beside it, its weights: runtimes read no file outside a graph's folder."""
+    """The graph and, beside it, its weights.
+
+    Runtimes and the checker read no file outside a graph's folder, and none that has two names.
+    """
     names = _PARTS[part]
     (folder / "onnx").mkdir(exist_ok=True)
-    weights = folder / f"{names.stem}.safetensors"
-    weights.unlink(missing_ok=True)
+    weights = folder / "onnx" / f"{names.stem}.safetensors"
     save_file(dict(tensors), weights)
-    _link(str(weights), str(folder / "onnx" / weights.name))
     path = folder / "onnx" / f"{names.graph}.onnx"
-    path.unlink(missing_ok=True)
     graph = _graph(source, part, index_file(weights))
     path.write_bytes(graph.SerializeToString(deterministic=True))
     try:
@@ -211,8 +199,6 @@ def _write_openvino(
     graph = _graph(source, part, tensors).SerializeToString(deterministic=True)
     layers = source.config.language_model.num_hidden_layers if part == "lm" else None
     path = folder / "openvino" / f"{names.graph}.xml"
-    for old in (path, path.with_suffix(".bin")):
-        old.unlink(missing_ok=True)
     # Storage as it is: the library's default would round every weight to fp16.
     ov.save_model(convert(GraphSource(folder, None, graph), layers), path, compress_to_fp16=False)
 
@@ -254,7 +240,10 @@ def _write_manifest(folder: Path, origin: Mapping[str, str]) -> None:
         "onnx": {"opset": OPSET, "ir_version": IR_VERSION},
         "tools": {name: _version(name) for name in _TOOLS},
         "files": {
-            path.relative_to(folder).as_posix(): {"sha256": sha256(path), "size": path.stat().st_size}
+            path.relative_to(folder).as_posix(): {
+                "sha256": sha256(path),
+                "size": path.stat().st_size,
+            }
             for path in files
         },
     }

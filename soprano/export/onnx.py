@@ -53,7 +53,9 @@ def language_model_graph(config: LanguageModelConfig, weights: Weights) -> onnx.
         ("last_hidden_state", hidden, config.hidden_size),
     ):
         rows = g.op("Concat", shape, g.constant([size]), name=f"{name}.shape", axis=0)
-        g.output(name, FLOAT, ["batch", "new", size], g.op("Reshape", value, rows, name=f"{name}.rows"))
+        g.output(
+            name, FLOAT, ["batch", "new", size], g.op("Reshape", value, rows, name=f"{name}.rows")
+        )
     for (_, name), value in zip(names, present, strict=True):
         g.output(name, FLOAT, ["batch", heads, "total", width], value)
     return g.model()
@@ -129,7 +131,9 @@ def _attention(
 
     def heads(part: str, count: int) -> str:
         projected = _linear(g, x, f"{prefix}.{part}_proj")
-        rows = g.op("Concat", shape, g.constant([count, width]), name=f"{prefix}.{part}_shape", axis=0)
+        rows = g.op(
+            "Concat", shape, g.constant([count, width]), name=f"{prefix}.{part}_shape", axis=0
+        )
         return g.op("Reshape", projected, rows, name=f"{prefix}.{part}_heads")  # (B, T, heads, D)
 
     def placed(part: str, count: int) -> str:
@@ -140,7 +144,9 @@ def _attention(
         return g.op("Transpose", value, name=f"{prefix}.{part}_by_head", perm=[0, 2, 1, 3])
 
     q = by_head(placed("q", config.num_attention_heads), "q")  # (B, heads, T, D)
-    keys = g.op("Concat", past[0], by_head(placed("k", key_heads), "k"), name=f"{prefix}.keys", axis=2)
+    keys = g.op(
+        "Concat", past[0], by_head(placed("k", key_heads), "k"), name=f"{prefix}.keys", axis=2
+    )
     v = by_head(heads("v", key_heads), "v")
     values = g.op("Concat", past[1], v, name=f"{prefix}.values", axis=2)
     # The query heads of one key head are further queries of it: no key is repeated.
@@ -189,11 +195,13 @@ def _interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
     up = config.frames_per_token
     if up == 1:
         return hidden
-    zero, one = g.constant(0), g.constant(1)
+    one = g.constant(1)
     shape = g.op("Shape", hidden, name="tokens.shape")
     tokens = g.op("Gather", shape, one, name="tokens")
     last = g.op("Sub", tokens, one, name="tokens.last")
-    following = g.op("Range", one, g.op("Add", tokens, one, name="tokens.end"), one, name="following")
+    following = g.op(
+        "Range", one, g.op("Add", tokens, one, name="tokens.end"), one, name="following"
+    )
     following = g.op("Min", following, last, name="following.clipped")
     ahead = g.op("Gather", hidden, following, name="ahead", axis=1)  # the last token twice
     share = np.arange(up, dtype=np.float32)[:, None] / up  # (up, 1)
@@ -207,7 +215,9 @@ def _interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
         for name, value, weight in (("here", hidden, 1 - share), ("next", ahead, share))
     ]
     mixed = g.op("Add", *parts, name="interpolated")  # (B, T, up, H)
-    joined = g.op("Reshape", mixed, g.constant([0, -1, config.input_size]), name="interpolated.rows")
+    joined = g.op(
+        "Reshape", mixed, g.constant([0, -1, config.input_size]), name="interpolated.rows"
+    )
     ends = (g.constant([0]), g.constant([1 - up]), g.constant([1]))
     return g.op("Slice", joined, *ends, name="frames")
 
@@ -222,9 +232,7 @@ def _convolve(g: Graph, x: str, module: str, kernel: int, groups: int) -> str:
 
 def _layer_norm(g: Graph, x: str, module: str) -> str:
     scale, bias = g.weight(f"{module}.weight"), g.weight(f"{module}.bias")
-    return g.op(
-        "LayerNormalization", x, scale, bias, name=module, axis=-1, epsilon=LAYER_NORM_EPS
-    )
+    return g.op("LayerNormalization", x, scale, bias, name=module, axis=-1, epsilon=LAYER_NORM_EPS)
 
 
 def _convnext(g: Graph, x: str, module: str, config: DecoderConfig) -> str:

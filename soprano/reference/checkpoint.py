@@ -25,7 +25,9 @@ def load_language_model(folder: ModelFolder) -> LanguageModel:
     weights = folder.language_model_weights()
     if folder.config.language_model.tie_word_embeddings:
         # Some files store the tied matrix twice, others once.
-        weights["lm_head.weight"] = weights.get("model.embed_tokens.weight", np.zeros(0, np.float32))
+        weights["lm_head.weight"] = weights.get(
+            "model.embed_tokens.weight", np.zeros(0, np.float32)
+        )
     return _fill(model, weights, folder.path)
 
 

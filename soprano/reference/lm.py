@@ -48,7 +48,11 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], allowed: Tensor, past: tuple[Tensor, Tensor]
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        allowed: Tensor,
+        past: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q = rotate(self.q_norm(self._heads(self.q_proj(x))), rotation)
         k = rotate(self.k_norm(self._heads(self.k_proj(x))), rotation)
@@ -83,7 +87,11 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], allowed: Tensor, past: tuple[Tensor, Tensor]
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        allowed: Tensor,
+        past: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         mixed, present = self.self_attn(self.input_layernorm(x), rotation, allowed, past)
         x = x + mixed

@@ -30,6 +30,6 @@ def sentences(text: str) -> list[str]:
     """Normalise text and cut it into the pieces that are spoken, none if there is nothing to say.
 
     A piece has at most 300 characters before short ones (under 30) are merged with a neighbour,
-    which can make it 360 at most.
+    which can make it 390 at most.
     """
     return merge_short(split(normalize(text)))

@@ -40,7 +40,7 @@ def cardinal(digits: str) -> str:
     significant = digits.lstrip("0") or "0"
     if len(significant) > LONGEST_NAMED:
         return " ".join(DIGITS[int(digit)] for digit in significant)
-    return str(_engine().number_to_words(int(significant), andword=""))
+    return str(_engine().number_to_words(significant, andword=""))
 
 
 def _ordinal(match: re.Match[str]) -> str:
@@ -123,6 +123,7 @@ RULES = (
     rule("list", r"(?<=\d),(?=\d)", ", "),
     # A hyphen joins a name and its number; after a single small letter it is a minus.
     rule("name-number", r"\b(?<![\d.])([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
+    rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
     rule("money", rf"{_SYMBOL} ?(?P<amount>\d*+\.\d++|\d++){_MAGNITUDE}", _money, any_case=True),
     rule(
         "money, symbol last",
@@ -148,13 +149,12 @@ RULES = (
     ),
     rule("time", r"(?<![\d:])(\d{1,2}):(\d{2})(?::(\d{2}))?(?!:?\d)", _time),
     rule("ratio", r"(?<=\d):(?=\d)", " to "),
-    rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
     rule("minus", r" ?- ?(?=\.?\d)", " minus "),
     rule("times", r"(?<=\d) ?\* ?(?=\d)", " times "),
     rule("over", r"(?<=\d) ?/ ?(?=\d)", " over "),
     rule("power", r"(?<=\w)\^(?=\w)", " to the power of "),
     rule("decimal", r"(?<!\d)\d++(?:\.\d++)++|(?<![\w.)])\.\d++", _decimal),
-    rule("ordinal", r"(?<!\d)(\d++)(?:st|nd|rd|th)\b", _ordinal, any_case=True),
+    rule("ordinal", r"(?<!\d)(\d++)(?:st|nd|rd|th)(?![a-z])", _ordinal, any_case=True),
     rule("figure beside letter", r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule("integer", r"\d++", _integer),
 )

@@ -36,7 +36,9 @@ def split(text: str, max_length: int = MAX_LENGTH) -> list[str]:
 
 
 def merge_short(
-    pieces: Iterable[str], min_length: int = MIN_LENGTH, max_length: int = MAX_LENGTH + MIN_LENGTH
+    pieces: Iterable[str],
+    min_length: int = MIN_LENGTH,
+    max_length: int = MAX_LENGTH + 2 * MIN_LENGTH,
 ) -> list[str]:
     """Join each piece under `min_length` characters to the one before, or else to the next.
 

@@ -25,6 +25,8 @@ SIGNS = {
     "™": "",
     "®": "",
     "©": "",
+    "¿": "",
+    "¡": "",
 }
 
 # In this order: a pair of signs before its first one.
@@ -47,10 +49,10 @@ SYMBOLS = {
 SCALES = {None: "", "C": " celsius", "F": " fahrenheit"}
 
 _CURRENCY_SIGNS = "".join(CURRENCIES)
-_FOREIGN = re.compile(rf"[^\x00-\x7f\s{_CURRENCY_SIGNS}°]")
+_FOREIGN = re.compile(rf"[^ -~\s{_CURRENCY_SIGNS}°]")
 _RANGE = re.compile(rf"(?<=\d)–(?=[\d{_CURRENCY_SIGNS}])")
 _UNSPOKEN = {"So", "Co", "Cn", "Cs"}  # pictures; private, unassigned and broken code points
-_BULLETS = re.compile(r"(?:[-*]++ )++")
+_BULLETS = re.compile(r"^(?:[-*]++ )*+(?:--++)?")
 
 
 def fold(text: str) -> str:
@@ -65,7 +67,7 @@ def _in_ascii(character: str) -> str:
         return SIGNS[character]
     if unicodedata.category(character) in _UNSPOKEN:
         return " "
-    spelt = anyascii(character)
+    spelt = anyascii(character) if character > "~" else ""  # else a control character
     return f" {spelt}" if "/" in spelt else spelt  # a vulgar fraction after its whole number
 
 
@@ -74,8 +76,7 @@ def join_lines(text: str) -> str:
     lines = []
     for line in text.splitlines():
         spaced = " ".join(line.split()) + " "
-        bullets = _BULLETS.match(spaced)
-        words = spaced[bullets.end() if bullets else 0 :].rstrip()
+        words = _BULLETS.sub("", spaced, count=1).rstrip()
         if words:
             lines.append(words if words[-1] in ".!?" else f"{words}.")
     return " ".join(lines)
@@ -103,6 +104,7 @@ def _named(names: dict[str, str]) -> str:
 
 
 SIGN_RULES = (
+    rule("underscore", r"_", " "),
     rule("long dash", r" ?-{2,}+ ?", ", "),
     rule("degrees", r"((?<![\d.])1)? ?°(?: ?([CF])\b)?", _degrees),
     rule("optional ending", r"(?<=[A-Za-z]{2})\((e?s)\)", r"\1"),
@@ -124,19 +126,25 @@ _FINAL_RULES = (
     rule("quote before a word", r'(?<=[.,!?])["`]++(?=\w)', " "),
     rule("quote", r'["`]', ""),
     rule("unspoken", r"[^a-z .,!?'-]", " "),
-    rule("stray hyphen", r"(?<![\w'-])-++(?!\w)", " "),
+    rule("stray hyphen", r"(?<![\w'-])-++(?!\w)|(?<=-)-", " "),
     rule("spaces", r" ++", " "),
-    rule("space before a pause", r" (?=[.,!?])", ""),
+    rule("space before a pause", r"(?:^| )([.,!?]++)(?=(\w)?)", lambda m: _left(m[1], m[2])),
     rule("pauses", r"[.,!?]{2,}+", lambda match: _one_pause(match[0])),
+    rule("stop before a word", r"(?<!\.)\.(?=\w)", ". "),
     rule("stretched letter", r"\b[xvlc]*+iii\b|\bwww(?= dot )|([a-z])\1{2,}+", lambda m: _short(m)),
 )
 
 
+def _left(marks: str, word: str | None) -> str:
+    """Pauses moved to the word before them; an ellipsis may lead into the next."""
+    return f"{marks} " if word and not marks.endswith("...") else marks
+
+
 def _one_pause(marks: str) -> str:
-    """Keep the strongest of neighbouring marks on either side of an ellipsis."""
-    return "...".join(
-        next((mark for mark in "?!.," if mark in part), "") for part in re.split(r"\.{3,}", marks)
-    )
+    """Keep the strongest of neighbouring marks, and on either side of an ellipsis likewise."""
+    parts = re.split(r"\.{3,}", marks)
+    ranks = "?!.," if len(parts) == 1 else "?!,"
+    return "...".join(next((mark for mark in ranks if mark in part), "") for part in parts)
 
 
 def _short(match: re.Match[str]) -> str:

@@ -91,9 +91,9 @@ def _unit(match: re.Match[str]) -> str:
 
 def _initials(match: re.Match[str]) -> str:
     """Letters one by one; a stop after a.m. or p.m. stays where it may end a sentence."""
-    letters = match[1].replace(".", " ") + match[2]
+    letters = match[0].replace(".", " ").strip()
     of_day = letters.lower() in ("a m", "p m") and _ends_sentence(match)
-    return f"{letters}{'.' if match[3] and of_day else _last_stop(match)}"
+    return f"{letters}{'.' if of_day else _last_stop(match)}"
 
 
 def _title(match: re.Match[str]) -> str:
@@ -127,15 +127,15 @@ UNIT_RULES = (rule("unit", rf"(?<=\d) ?({_any(UNITS)})\b(\.?)", _unit),)
 LINK_RULES = (
     rule("link", r"http(s?)://", lambda m: f"h t t p {'s ' if m[1] else ''}colon slash slash "),
     rule("doctorate", r"\bPh\.D\b", "P.H.D"),
-    rule("initials", r"(?<![\w.])((?:[A-Za-z]\.)+)([A-Za-z])(?!\.?\w)(\.?)", _initials),
-    rule("dot", r"(?<=[A-Za-z])\.(?=[A-Za-z])", " dot "),
+    rule("initials", r"(?<![\w.])(?:(?:[A-Za-z]\.){2,}|(?:[A-Z]\.)+[A-Z])(?!\.?\w)", _initials),
+    rule("dot", r"(?:(?<=[A-Za-z])|(?<![\w.,!?]))\.(?=[A-Za-z])", " dot "),
     rule("spaced hyphen", r"(?<=[^ ]) - (?=[^ ])", ", "),
 )
 
 ABBREVIATION_RULES = (
-    rule("street", r"(?<=\w )St\.(?! [A-Z])", _street),
-    rule("title", rf"\b({_any(TITLES)})\.", _title, any_case=True),
     # The full stop of a short form goes where the sentence visibly goes on.
     rule("short form", rf"\b({_any(SHORT_FORMS)})\b(?:\.(?= [a-z]))?", _short_form),
     rule("mixed case", r"\b[A-Z][A-Za-z]*+\b", _mixed_case),
+    rule("street", r"(?<=\w )St\.(?! [A-Z])", _street),
+    rule("title", rf"\b({_any(TITLES)})(?:\.(?!\.\.)|(?=:))", _title, any_case=True),
 )

@@ -1,0 +1,39 @@
+"""`python -m conformance`: the suite for people who do not speak pytest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def cli() -> None:
+    """Conformance of ports of the Soprano family."""
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.pass_context
+def run(context: click.Context) -> None:
+    """Run the suite; takes its options (--backend, --model, --report-dir ...) and pytest's."""
+    import pytest
+
+    status = pytest.main(["-p", "no:cacheprovider", "--pyargs", "conformance", *context.args])
+    # 0 all held, 1 a requirement failed; anything else means that nothing was judged.
+    sys.exit(int(status) if status in (0, 1) else 2)
+
+
+@cli.command()
+@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def export(to: str, output: Path) -> None:
+    """Export the suite's own models afresh, one bundle a model."""
+    from conformance.vectors import fixture_models
+    from soprano.export.bundle import export_bundle
+
+    for model in fixture_models():
+        click.echo(export_bundle(model, output / model.name, to=to), err=True)
+
+
+cli()

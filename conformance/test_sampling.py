@@ -1,0 +1,561 @@
+"""SA: the sampler, judged by its definition in 60-digit decimals and by a Philox of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conformance.ledger import Judge
+from soprano.config import SamplingOptions
+from soprano.sampling import uniforms
+
+Sample = Any  # (logits, history, options, uniform) -> id
+
+EXPLORED = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+NEXT_TO_ONE = math.nextafter(1.0, 0.0)
+INF = math.inf
+
+
+def options(
+    temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, repetition_penalty: float = 1.0
+) -> SamplingOptions:
+    """Every filter off unless it is named."""
+    return SamplingOptions(temperature, top_p, top_k, repetition_penalty)
+
+
+def intervals(
+    logits: Sequence[float], history: Sequence[int], how: SamplingOptions
+) -> dict[int, tuple[Decimal, Decimal]]:
+    """The uniforms [from, to) that draw each id that may be drawn, by definition."""
+    scores = [float(logit) for logit in logits]
+    for i in set(history):
+        above = scores[i] > 0
+        scores[i] = (
+            scores[i] / how.repetition_penalty if above else scores[i] * how.repetition_penalty
+        )
+    ranked = sorted((i for i, s in enumerate(scores) if s > -INF), key=lambda i: (-scores[i], i))
+    if how.top_k:
+        ranked = ranked[: how.top_k]
+    with localcontext(prec=60):
+        best, temperature = Decimal(scores[ranked[0]]), Decimal(how.temperature)
+        weights = {i: ((Decimal(scores[i]) - best) / temperature).exp() for i in ranked}
+        wanted, mass, kept = Decimal(how.top_p) * sum(weights.values()), Decimal(0), []
+        for i in ranked:
+            kept.append(i)
+            mass += weights[i]
+            if mass >= wanted and how.top_p < 1:
+                break
+        found, edge = {}, Decimal(0)
+        for i in sorted(kept):
+            found[i] = (edge, edge + weights[i] / mass)
+            edge = found[i][1]
+    return found
+
+
+def probes(found: dict[int, tuple[Decimal, Decimal]]) -> list[tuple[int, float]]:
+    """(id, uniform) at both ends and in the middle of every interval.
+
+    The ends keep a millionth of the interval from its edges, where float64 decides correctly;
+    intervals too narrow for that are left to the tests of edges.
+    """
+    return [
+        (i, float(low + (high - low) * Decimal(part)))
+        for i, (low, high) in found.items()
+        if high - low > Decimal(2**-24)
+        for part in (2**-20, 0.5, 1 - 2**-20)
+    ]
+
+
+def drawn(sample: Sample, logits: Any, how: SamplingOptions, count: int = 256) -> list[int]:
+    """The ids that uniforms spread evenly over [0, 1) draw, each once."""
+    return sorted({sample(logits, [], how, place / count) for place in range(count)})
+
+
+def judge_intervals(
+    judge: Judge, sample: Sample, logits: Any, history: list[int], how: SamplingOptions
+) -> None:
+    wanted = probes(intervals(logits, history, how))
+    actual = [sample(np.asarray(logits), history, how, uniform) for _, uniform in wanted]
+    judge.equal(f"ids under {how}", actual, [i for i, _ in wanted])
+
+
+@pytest.mark.requirement("SA-01")
+@EXPLORED
+@given(
+    quarters=st.lists(st.integers(-24, 24), min_size=1, max_size=24),
+    seen=st.lists(st.integers(0, 23), max_size=8),
+    temperature=st.sampled_from([0.25, 0.7, 1.0, 3.0]),
+    top_p=st.sampled_from([1.0, 0.9375, 0.5, 0.125]),
+    top_k=st.sampled_from([0, 1, 2, 5, 50]),
+    penalty=st.sampled_from([1.0, 1.2, 2.0, 0.75]),
+)
+def test_each_id_has_its_defined_interval(
+    judge: Judge, sample_stage: Sample, quarters: list[int], seen: list[int],
+    temperature: float, top_p: float, top_k: int, penalty: float,
+) -> None:  # fmt: skip
+    logits = np.array(quarters, np.float32) / 4
+    history = [i % len(quarters) for i in seen]
+    how = options(temperature, top_p, top_k, penalty)
+    judge_intervals(judge, sample_stage, logits, history, how)
+
+
+@pytest.mark.requirement("SA-01")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "how",
+    [
+        options(),
+        options(0.8, 0.95, 0, 1.2),
+        options(0.3, 0.7, 100, 1.5),
+        options(2.0, 0.3),
+        options(1.0, 1.0, 50),
+    ],
+    ids=str,
+)
+def test_many_ids_have_their_defined_intervals(
+    judge: Judge, sample_stage: Sample, dtype: Any, how: SamplingOptions
+) -> None:
+    # Sums over some hundred ids: single precision would move the edges.
+    logits = np.random.default_rng(11).normal(0, 2, 500).astype(dtype)
+    history = list(range(0, 500, 7))
+    judge_intervals(judge, sample_stage, logits, history, how)
+
+
+# Each line: what would give the other answer; logits, history, options, uniform, id.
+ORDER: dict[str, tuple[list[float], list[int], SamplingOptions, float, int]] = {
+    "temperature after top-p": ([2, 0, 0], [], options(4, top_p=0.7), 0.99, 1),
+    "top-p at temperature 1": ([2, 1, 0], [], options(0.2, top_p=0.9), 0.999, 0),
+    "top-p before top-k": ([1] * 8, [], options(top_p=0.5, top_k=4), 0.99, 1),
+    "top-p of the whole mass": ([1] * 8, [], options(top_p=0.75, top_k=2), 0.99, 1),
+    "penalty after top-k": ([3, 2.9, 0], [0], options(top_k=1, repetition_penalty=1.2), 0.5, 1),
+    "penalty after top-p": ([3, 2.9, 0], [0], options(top_p=0.1, repetition_penalty=1.2), 0.5, 1),
+    "penalty on log-probabilities": ([2, 1.5], [0], options(0, repetition_penalty=2), 0.5, 1),
+    "penalty on probabilities": ([0, 0.2], [1], options(0, repetition_penalty=2), 0.5, 1),
+    "penalty after a shift to the maximum": ([5, 4], [1], options(1, 0.75, 0, 0.5), 0.99, 1),
+    "greedy before the penalty": ([1.1, 1.0], [0], options(0, repetition_penalty=1.2), 0.5, 1),
+    "not renormalised": ([1] * 4, [], options(top_k=2), 0.49, 0),
+    "drawn in the order of rank": ([0, 1, 2], [], options(), 0.01, 0),
+}
+
+
+@pytest.mark.requirement("SA-02")
+@pytest.mark.parametrize("other", ORDER)
+def test_the_steps_come_in_their_order(judge: Judge, sample_stage: Sample, other: str) -> None:
+    logits, history, how, uniform, expected = ORDER[other]
+    for dtype in (np.float32, np.float64):
+        judge.equal(other, sample_stage(np.array(logits, dtype), history, how, uniform), expected)
+
+
+@pytest.mark.requirement("SA-03")
+@pytest.mark.parametrize(
+    "top_k, expected",
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 4]), (4, [1, 2, 3, 4]), (5, [0, 1, 2, 3, 4])],
+)
+def test_top_k_keeps_the_best_and_of_equals_the_lowest(
+    judge: Judge, sample_stage: Sample, top_k: int, expected: list[int]
+) -> None:
+    logits = np.array([0.5, 1, 1, 0.75, 1], np.float32)
+    judge.equal(f"top_k={top_k}", drawn(sample_stage, logits, options(top_k=top_k)), expected)
+    everything = drawn(sample_stage, logits, options(top_k=5 + top_k))
+    judge.equal("more than there are", everything, [0, 1, 2, 3, 4])
+
+
+@pytest.mark.requirement("SA-03")
+def test_without_top_k_every_id_can_be_drawn(judge: Judge, sample_stage: Sample) -> None:
+    logits = np.zeros(200, np.float32)
+    every = list(range(200))
+    judge.equal("no filter", drawn(sample_stage, logits, options(), 400), every)
+    judge.equal("top_p", drawn(sample_stage, logits, options(top_p=0.75), 400), every[:150])
+
+
+@pytest.mark.requirement("SA-04")
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_top_p_keeps_the_smallest_prefix_that_reaches_it(
+    judge: Judge, sample_stage: Sample, count: int
+) -> None:
+    # Eight equal ids of 1/8 each: eighths are exact, and a hair more needs one id more.
+    logits, share = np.full(8, 3.0, np.float32), count / 8
+    for top_p, kept in ((share, count), (math.nextafter(share, 0), count), (share - 0.01, count)):
+        actual = drawn(sample_stage, logits, options(top_p=top_p))
+        judge.equal(f"top_p={top_p}", actual, list(range(kept)))
+    if count < 8:
+        actual = drawn(sample_stage, logits, options(top_p=share + 2**-40))
+        judge.equal("a hair more", actual, list(range(count + 1)))
+
+
+@pytest.mark.requirement("SA-04")
+def test_top_p_counts_mass_from_the_best_down(judge: Judge, sample_stage: Sample) -> None:
+    # Probabilities 1/16, 8/16, 3/16, 4/16 for ids 0 to 3.
+    logits = np.log([1, 8, 3, 4])
+    for top_p, expected in ((0.4, [1]), (0.6, [1, 3]), (0.8, [1, 2, 3]), (0.95, [0, 1, 2, 3])):
+        judge.equal(f"top_p={top_p}", drawn(sample_stage, logits, options(top_p=top_p)), expected)
+
+
+@pytest.mark.requirement("SA-05")
+@pytest.mark.parametrize("top_p", [1e-3, 1e-9, 1e-45, 1e-300, 5e-324])
+def test_a_tiny_top_p_keeps_the_best_id(judge: Judge, sample_stage: Sample, top_p: float) -> None:
+    for logits, best in (([0, 2, 1], 1), ([1, 1, 1], 0), ([-INF, 3, -INF], 1), ([7], 0)):
+        actual = drawn(sample_stage, np.array(logits, np.float32), options(top_p=top_p), 16)
+        judge.equal(f"{logits}", actual, [best])
+
+
+@pytest.mark.requirement("SA-05")
+def test_with_top_p_1_no_id_is_too_rare(judge: Judge, sample_stage: Sample) -> None:
+    logits = np.array([0.0, -30.0], np.float32)  # 1e-13
+    for how, expected in ((options(), 1), (options(top_p=0.999), 0)):
+        judge.equal(f"{how}", sample_stage(logits, [], how, 1 - 2**-50), expected)
+
+
+# Logits, history, penalty, the id of the highest score; the second best is what a mistake gives.
+PENALTIES: dict[str, tuple[list[float], list[int], float, int]] = {
+    "positive is divided": ([1.1, 1.0], [0], 1.2, 1),
+    "positive is divided by no more": ([1.3, 1.0], [0], 1.2, 0),
+    "negative is multiplied": ([-1.0, -1.1], [0], 1.2, 1),
+    "negative is multiplied by no more": ([-1.0, -1.3], [0], 1.2, 0),
+    "zero stays": ([0.0, -1e-30], [0], 100.0, 0),
+    "both signs": ([1.1, 1.0, -1.0], [0, 2], 1.2, 1),
+    "once for an id that came twice": ([1.3, 1.0], [0, 0], 1.2, 0),
+    "once for an id that came often": ([-1.0, -1.3], [0, 1, 0, 0][::3], 1.2, 0),
+    "first id of the history": ([1.0, 1.1, 0.9], [1, 2, 2], 1.2, 0),
+    "last id of the history": ([1.0, 1.1, 0.9], [2, 2, 1], 1.2, 0),
+    "long ago": ([1.1, 1.0, 0.1], [0] + [2] * 400, 1.2, 1),
+    "1 changes nothing": ([1.1, 1.0], [0], 1.0, 0),
+    "below 1 favours": ([1.0, 1.1], [0], 0.5, 0),
+    "below 1 favours a negative": ([-1.1, -1.0], [0], 0.5, 0),
+    "the tie it makes goes to the lowest": ([1.0, 2.0], [1], 2.0, 0),
+    "no history": ([1.0, 1.1], [], 1.2, 1),
+    "forbidden stays forbidden": ([-INF, -5.0], [0, 1], 0.5, 1),
+}
+
+
+@pytest.mark.requirement("SA-06")
+@pytest.mark.parametrize("law", PENALTIES)
+def test_ids_of_the_history_are_penalised(judge: Judge, sample_stage: Sample, law: str) -> None:
+    logits, history, penalty, expected = PENALTIES[law]
+    for dtype in (np.float32, np.float64):
+        how = options(0, repetition_penalty=penalty)
+        actual = sample_stage(np.array(logits, dtype), history, how, None)
+        judge.equal(f"{law}, {dtype.__name__}", actual, expected)
+
+
+@pytest.mark.requirement("SA-06")
+def test_a_history_is_a_list_or_an_array(judge: Judge, sample_stage: Sample) -> None:
+    logits, how = np.array([1.1, 1.0, 0.0], np.float32), options(0, repetition_penalty=1.2)
+    for history in ([0, 2], (2, 0), np.array([0, 2]), np.array([0, 2], np.int32)):
+        judge.equal(repr(history), sample_stage(logits, history, how, None), 1)
+    for nothing in ([], (), np.array([], np.int64)):
+        judge.equal(repr(nothing), sample_stage(logits, nothing, how, None), 0)
+
+
+@pytest.mark.requirement("SA-07")
+@pytest.mark.parametrize("history", [[-1], [3], [0, 2**40], [0, -3]], ids=str)
+def test_a_history_outside_the_vocabulary_is_refused(
+    judge: Judge, sample_stage: Sample, history: list[int]
+) -> None:
+    logits = np.array([1.1, 1.0, 0.0], np.float32)
+    how = options(0, repetition_penalty=1.2)
+    judge.refuses("history", lambda: sample_stage(logits, history, how, None), ValueError)
+
+
+@pytest.mark.requirement("SA-08")
+def test_temperature_0_is_argmax_whatever_the_uniform(judge: Judge, sample_stage: Sample) -> None:
+    cases = (([1, 3, 2], 1), ([0, 1e-6, 0], 1), ([1, 1 + 2**-20], 1), ([-3, -2.999999], 1))
+    for logits, best in cases:
+        for uniform in (None, 0.0, 0.5, NEXT_TO_ONE):
+            for top_p, top_k in ((1.0, 0), (0.95, 0), (0.01, 3)):
+                how = options(0, top_p, top_k)
+                actual = sample_stage(np.array(logits, np.float32), [], how, uniform)
+                judge.equal(f"{logits}, uniform {uniform}", actual, best)
+
+
+@pytest.mark.requirement("SA-08")
+def test_of_equal_logits_temperature_0_takes_the_lowest_id(
+    judge: Judge, sample_stage: Sample
+) -> None:
+    cases = (([2, 2, 2], 0), ([0, 2, 2], 1), ([-0.0, 0.0], 0), ([0.0, -0.0], 0), ([-INF, 1, 1], 1))
+    for logits, lowest in cases:
+        actual = sample_stage(np.array(logits, np.float32), [], options(0), None)
+        judge.equal(str(logits), actual, lowest)
+
+
+@pytest.mark.requirement("SA-09")
+@pytest.mark.parametrize("temperature", [1e-2, 1e-6, 1e-30, 1e-300])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_towards_temperature_0_the_best_share_everything(
+    judge: Judge, sample_stage: Sample, temperature: float
+) -> None:
+    how = options(temperature)
+    judge.equal("one best", drawn(sample_stage, np.array([1.0, 3.0, 2.0]), how), [1])
+    halves = [sample_stage(np.array([3.0, 0.0, 3.0]), [], how, u) for u in (0, 0.49, 0.5, 0.99)]
+    judge.equal("two best", halves, [0, 0, 2, 2])
+
+
+@pytest.mark.requirement("SA-10")
+@pytest.mark.parametrize("dtype, size", [("f4", 1e30), ("f4", 3e38), ("f8", 1e30), ("f8", 1e300)])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_extreme_logits_do_not_overflow(
+    judge: Judge, sample_stage: Sample, dtype: str, size: float
+) -> None:
+    cases = (([0, 1, -1], [1]), ([-1, -1, -1], [0, 1, 2]), ([1, 0.5, 1], [0, 2]), ([-0.5, -1], [0]))
+    for parts, expected in cases:
+        logits = np.array(parts, dtype) * np.array(size, dtype)
+        for temperature in (1.0, 0.5, 100.0):
+            actual = drawn(sample_stage, logits, options(temperature), 64)
+            judge.equal(f"{logits}", actual, expected)
+        judge.equal("greedy", sample_stage(logits, [], options(0), None), expected[0])
+
+
+@pytest.mark.requirement("SA-11")
+def test_a_forbidden_id_is_never_drawn(judge: Judge, sample_stage: Sample) -> None:
+    logits = np.array([-INF, 1.0, -INF, 1.0, -INF], np.float32)
+    for how in (options(), options(top_p=0.99), options(top_k=4), options(1, 1, 0, 1.2)):
+        ends = [sample_stage(logits, [0, 2], how, u) for u in (0.0, 0.4999, 0.5, NEXT_TO_ONE)]
+        judge.equal(f"{how}", ends, [1, 1, 3, 3])
+    judge.equal("greedy", sample_stage(logits, [0], options(0), None), 1)
+
+
+@pytest.mark.requirement("SA-12")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "logits",
+    [[1, np.nan], [np.nan], [-INF, np.nan, 2], [1, INF], [-INF, -INF], [], [[1, 2]], 1.0],
+    ids=str,
+)
+def test_logits_that_say_nothing_are_refused(
+    judge: Judge, sample_stage: Sample, logits: Any, temperature: float
+) -> None:
+    for dtype in (np.float32, np.float64):
+        values = np.array(logits, dtype)
+        how = options(temperature)
+        judge.refuses(
+            f"{values!r}", lambda v=values, h=how: sample_stage(v, [], h, 0.5), ValueError
+        )
+
+
+@pytest.mark.requirement("SA-13")
+@pytest.mark.parametrize("count", [1, 2, 4, 8, 64, 1024])
+def test_an_edge_belongs_to_the_id_above_it(judge: Judge, sample_stage: Sample, count: int) -> None:
+    # Equal logits over a power of two: every edge is an exact double.
+    logits = np.full(count, -2.5, np.float32)
+    places = range(0, count, max(count // 16, 1))
+    at = [sample_stage(logits, [], options(), i / count) for i in places]
+    judge.equal("at the edge", at, list(places))
+    below = [
+        sample_stage(logits, [], options(), math.nextafter((i + 1) / count, 0)) for i in places
+    ]
+    judge.equal("just below the next edge", below, list(places))
+
+
+@pytest.mark.requirement("SA-13")
+def test_the_least_and_the_largest_uniform_draw_the_ends(
+    judge: Judge, sample_stage: Sample
+) -> None:
+    # Thirds and sevenths do not add up to 1 in doubles: the last id is still the last.
+    for size in (1, 3, 7, 10, 49, 8192):
+        logits = np.zeros(size, np.float32)
+        ends = [sample_stage(logits, [], options(), u) for u in (0.0, 5e-324, NEXT_TO_ONE)]
+        judge.equal(f"{size} ids", ends, [0, 0, size - 1])
+    logits = np.array([-50.0] + [0.0] * 3 + [-800.0], np.float32)
+    judge.equal("rare first", sample_stage(logits, [], options(), 0.0), 0)
+    judge.equal("impossible last", sample_stage(logits, [], options(), NEXT_TO_ONE), 3)
+
+
+@pytest.mark.requirement("SA-14")
+@pytest.mark.parametrize("uniform", [None, -1e-9, 1.0, 1.5, math.nan, INF])
+def test_a_uniform_outside_its_range_is_refused(
+    judge: Judge, sample_stage: Sample, uniform: float | None
+) -> None:
+    logits = np.array([1.0, 2.0], np.float32)
+    judge.refuses(
+        "uniform", lambda: sample_stage(logits, [], options(), uniform), ValueError, TypeError
+    )
+
+
+@pytest.mark.requirement("SA-15")
+def test_inputs_are_not_modified(judge: Judge, sample_stage: Sample) -> None:
+    for dtype in (np.float32, np.float64):
+        logits = np.array([1.1, -1.0, 1.0], dtype)
+        history, before = [1, 0, 1], logits.copy()
+        logits.flags.writeable = False
+        for temperature in (0.0, 1.0):
+            how = options(temperature, 0.9, 2, 1.2)
+            ids = [sample_stage(logits, history, how, 0.3) for _ in range(2)]
+            judge.equal("the same again", ids[0], ids[1])
+        judge.same("logits", logits, before)
+        judge.equal("history", history, [1, 0, 1])
+
+
+_MASK = 2**64 - 1
+
+
+def philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x64-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3)."""
+    for _ in range(10):
+        high0, low0 = divmod(0xD2E7470EE14C6C93 * counter[0], 2**64)
+        high1, low1 = divmod(0xCA5A826395121157 * counter[2], 2**64)
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
+        key = [(key[0] + 0x9E3779B97F4A7C15) & _MASK, (key[1] + 0xBB67AE8584CAA73B) & _MASK]
+    return counter
+
+
+def stream_of(seed: int, sentence: int, attempt: int, count: int) -> list[float]:
+    """The first doubles of a stream: 53 upper bits of each word, blocks counted from 1."""
+    words: list[int] = []
+    while len(words) < count:
+        words += philox([len(words) // 4 + 1, 0, 0, 0], [seed, sentence * 2**32 + attempt])
+    return [(word >> 11) / 2**53 for word in words[:count]]
+
+
+KEYS = ((0, 0, 0), (42, 0, 1), (7, 3, 2), (2**64 - 1, 2**32 - 1, 2**32 - 1), (2**63, 1, 0))
+
+
+def exact(values: list[float]) -> list[str]:
+    return [value.hex() for value in values]
+
+
+@pytest.mark.requirement("SA-16")
+def test_the_philox_of_this_test_gives_its_authors_answers(judge: Judge) -> None:
+    # The known answers that come with the authors' Random123.
+    answers = [
+        (0, "16554d9eca36314c db20fe9d672d0fdc d7e772cee186176b 7e68b68aec7ba23b"),
+        (_MASK, "87b092c3013fe90b 438c3c67be8d0224 9cc7d7c69cd777b6 a09caebf594f0ba0"),
+    ]
+    for fill, answer in answers:
+        words = [f"{word:016x}" for word in philox([fill] * 4, [fill] * 2)]
+        judge.equal(f"{fill:x}", " ".join(words), answer)
+
+
+@pytest.mark.requirement("SA-16")
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_draws_are_the_doubles_of_philox(judge: Judge, key: tuple[int, int, int]) -> None:
+    actual = list(islice(uniforms(*key), 41))
+    judge.equal(f"{key}", exact(actual), exact(stream_of(*key, 41)))
+
+
+# From `stream_of`, not from the package.
+GOLDEN = {
+    (0, 0, 0): [0.011546754286331562, 0.24154919656271812, 0.11142585551493822,
+                0.5644146216071337, 0.5023796042735054, 0.27760557688455356],
+    (42, 0, 1): [0.443746921343274, 0.8163920951010332, 0.5090261862073765,
+                 0.3876186430208992, 0.024987588963674146, 0.3475830176997383],
+    (7, 3, 2): [0.9157235959598546, 0.9496309010114453, 0.748433709578526,
+                0.6999868075483524, 0.14316072398839752, 0.9694065457475364],
+}  # fmt: skip
+
+
+@pytest.mark.requirement("SA-16")
+@pytest.mark.parametrize("key", GOLDEN, ids=str)
+def test_draws_are_the_golden_ones(judge: Judge, key: tuple[int, int, int]) -> None:
+    judge.equal(f"{key}", exact(list(islice(uniforms(*key), 6))), exact(GOLDEN[key]))
+
+
+@pytest.mark.requirement("SA-17")
+def test_seed_sentence_and_attempt_each_have_a_stream_of_their_own(judge: Judge) -> None:
+    keys = [(s, n, a) for s in (0, 1, 2**32) for n in (0, 1, 5) for a in (0, 1, 5)]
+    firsts = {tuple(islice(uniforms(*key), 4)) for key in keys}
+    judge.equal("different streams", len(firsts), len(keys))
+
+
+@pytest.mark.requirement("SA-17")
+def test_streams_do_not_touch_each_other(judge: Judge) -> None:
+    np.random.seed(1)  # a global state that must not matter
+    streams = {key: uniforms(*key) for key in KEYS}
+    found: dict[Any, list[float]] = {key: [] for key in KEYS}
+    for turn in range(24):
+        for place, key in enumerate(KEYS):
+            if turn % (place + 1) == 0:
+                found[key].append(next(streams[key]))
+        np.random.random()
+    for key, draws in found.items():
+        judge.equal(f"{key}", exact(draws), exact(stream_of(*key, len(draws))))
+
+
+def golden_logits(step: int) -> list[float]:
+    """The logits of one step: the same thirteen, each time at other places."""
+    return [((7 * i + 5 * step) % 13) / 4 - 1.5 for i in range(13)]
+
+
+# From `intervals` and `stream_of`, not from the package.
+GOLDEN_IDS = {
+    options(1.0, 1.0, 0, 1.0): [11, 12, 7, 7, 2, 12, 3, 6, 8, 12, 5, 5, 11, 9, 1, 11],
+    options(0.7, 0.95, 0, 1.2): [11, 12, 5, 7, 4, 11, 3, 6, 9, 12, 2, 5, 9, 10, 1, 11],
+    options(2.0, 0.5, 0, 1.0): [11, 12, 9, 7, 2, 11, 3, 6, 7, 12, 7, 5, 8, 9, 1, 11],
+    options(1.0, 1.0, 3, 1.5): [11, 12, 4, 7, 6, 11, 3, 6, 9, 12, 2, 5, 8, 11, 1, 4],
+    options(0.0, 1.0, 0, 1.2): [11, 1, 4, 7, 10, 0, 3, 6, 9, 12, 2, 5, 8, 11, 1, 4],
+}
+
+
+@pytest.mark.requirement("SA-18")
+@pytest.mark.parametrize("how", GOLDEN_IDS, ids=str)
+def test_sampled_ids_are_the_golden_ones(
+    judge: Judge, sample_stage: Sample, how: SamplingOptions
+) -> None:
+    ids = [2]  # a prompt
+    for step, uniform in enumerate(stream_of(7, 3, 2, 16)):
+        logits = np.array(golden_logits(step), np.float32)
+        ids.append(sample_stage(logits, ids, how, uniform))
+    judge.equal(f"{how}", ids[1:], GOLDEN_IDS[how])
+
+
+@pytest.mark.requirement("SA-19")
+def test_draws_are_distributed_as_defined(judge: Judge, sample_stage: Sample) -> None:
+    from scipy.stats import chi2
+
+    logits, history = np.array([2, 1.5, -1, 0, 1, 0.5, -3, -2], np.float32), [1, 2]
+    how, count = options(1.3, 0.97, 7, 1.2), 8192
+    found = intervals(logits, history, how)
+    stream = uniforms(3, 1)
+    draws = [sample_stage(logits, history, how, next(stream)) for _ in range(count)]
+    judge.equal("ids drawn", sorted(set(draws)), sorted(found))
+
+    def statistic(shares: dict[int, float]) -> float:
+        wanted = {i: count * share for i, share in shares.items()}
+        return sum((draws.count(i) - mean) ** 2 / mean for i, mean in wanted.items())
+
+    # A fixed stream gives a fixed number: this is no coin toss that may fail now and then.
+    limit = float(chi2.isf(SIGNIFICANCE, len(found) - 1))
+    shares = {i: float(high - low) for i, (low, high) in found.items()}
+    judge.below("chi-square", statistic(shares), limit, count)
+    colder = intervals(logits, history, options(1.2, 0.97, 7, 1.2))
+    wrong = {i: float(high - low) for i, (low, high) in colder.items()}
+    judge.below("the limit, against another temperature", limit, statistic(wrong), count)
+
+
+SIGNIFICANCE = 0.001
+
+
+@pytest.mark.requirement("SA-20")
+def test_defaults_are_the_familys(judge: Judge) -> None:
+    how = SamplingOptions()
+    actual = [str(v) for v in (how.temperature, how.top_p, how.top_k, how.repetition_penalty)]
+    judge.equal(
+        "temperature, top_p, top_k, repetition_penalty", actual, ["0.0", "0.95", "0", "1.2"]
+    )
+
+
+@pytest.mark.requirement("SA-21")
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("temperature", -0.1), ("temperature", math.nan), ("temperature", INF),
+        ("temperature", "1"), ("top_p", 0.0), ("top_p", -0.5), ("top_p", 1.01),
+        ("top_p", math.nan), ("top_k", -1), ("top_k", 1.5), ("repetition_penalty", 0.0),
+        ("repetition_penalty", -1.2), ("repetition_penalty", math.nan),
+    ],
+)  # fmt: skip
+def test_options_outside_their_range_are_refused(judge: Judge, name: str, value: Any) -> None:
+    message = judge.refuses(name, lambda: SamplingOptions(**{name: value}), ValueError, TypeError)
+    judge.equal("the message names the option", name in message, True)

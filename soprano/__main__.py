@@ -1,0 +1,5 @@
+"""`python -m soprano`."""
+
+from soprano.cli import main
+
+main()
