@@ -490,7 +490,7 @@ def test_a_short_piece_joins_a_neighbour(
 def test_thirty_characters_stand_alone(
     text_stage: Stage, judge: Judge, length: int, count: int
 ) -> None:
-    text = f"{FOX}. {('abc de fgh ij klm no pqr st uvw xyz')[:length]}."
+    text = f"{FOX}. {'abcdefgh ijklmnop qrstuvwx yzab'[:length]}."
     judge.equal("number of pieces", len(text_stage.sentences(text)), count)
 
 

@@ -69,12 +69,12 @@ def say(
     from soprano.audio import write_wav
 
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     voice = SopranoTTS(model, backend, precision, threads)
     given = {name: value for name, value in options.items() if value is not None}
     audio = voice.infer(text, **given)
     if output == "-":
-        write_wav(click.get_binary_stream("stdout"), audio.samples, audio.sample_rate)
+        write_wav(sys.stdout.buffer, audio.samples, audio.sample_rate)
         return
     audio.save(output)
     cut = audio.finish_reasons.count("length")
