@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -409,7 +410,7 @@ def test_auto_refuses_a_shape_that_fits_both_layouts(
 
 @pytest.mark.requirement("IS-11")
 @pytest.mark.parametrize(
-    "shape, layout",
+    ("shape", "layout"),
     [
         ((1, 2, 33, 5), "bft2"),
         ((1, 33, 5, 2), "b2ft"),
@@ -602,7 +603,7 @@ def stream(config: IstftConfig, spectrum: npt.NDArray[Any], cuts: list[int]) -> 
     streaming, edges = StreamingIstft(config), [0, *sorted(cuts), spectrum.shape[1]]
     return [
         streaming.push(spectrum[None, :, begin:end], last=place == len(edges) - 2)
-        for place, (begin, end) in enumerate(zip(edges, edges[1:], strict=False))
+        for place, (begin, end) in enumerate(pairwise(edges))
     ]
 
 

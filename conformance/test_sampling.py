@@ -161,7 +161,7 @@ def test_the_steps_come_in_their_order(judge: Judge, sample_stage: Sample, other
 
 @pytest.mark.requirement("SA-03")
 @pytest.mark.parametrize(
-    "top_k, expected",
+    ("top_k", "expected"),
     [(1, [1]), (2, [1, 2]), (3, [1, 2, 4]), (4, [1, 2, 3, 4]), (5, [0, 1, 2, 3, 4])],
 )
 def test_top_k_keeps_the_best_and_of_equals_the_lowest(
@@ -292,7 +292,7 @@ def test_of_equal_logits_temperature_0_takes_the_lowest_id(
 
 
 @pytest.mark.requirement("SA-09")
-@pytest.mark.parametrize("temperature", [1e-2, 1e-6, 1e-30, 1e-300])
+@pytest.mark.parametrize("temperature", [1e-3, 1e-6, 1e-30, 1e-300])
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_towards_temperature_0_the_best_share_everything(
     judge: Judge, sample_stage: Sample, temperature: float
@@ -304,7 +304,9 @@ def test_towards_temperature_0_the_best_share_everything(
 
 
 @pytest.mark.requirement("SA-10")
-@pytest.mark.parametrize("dtype, size", [("f4", 1e30), ("f4", 3e38), ("f8", 1e30), ("f8", 1e300)])
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("f4", 1e30), ("f4", 3e38), ("f8", 1e30), ("f8", 1e300)]
+)
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_extreme_logits_do_not_overflow(
     judge: Judge, sample_stage: Sample, dtype: str, size: float
@@ -548,7 +550,7 @@ def test_defaults_are_the_familys(judge: Judge) -> None:
 
 @pytest.mark.requirement("SA-21")
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [
         ("temperature", -0.1), ("temperature", math.nan), ("temperature", INF),
         ("temperature", "1"), ("top_p", 0.0), ("top_p", -0.5), ("top_p", 1.01),

@@ -111,7 +111,7 @@ def _decimal(match: re.Match[str]) -> str:
 
 
 _SYMBOL = f"(?P<symbol>[{''.join(CURRENCIES)}])"
-_MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|[mbtr]+illion)\b)?"
+_MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|(?:m|b|tr)illion)\b)?"
 
 RULES = (
     rule("number sign", r"#(?=\d)", "number "),
