@@ -25,6 +25,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "threads": {"type": int, "help": "threads of the backend's runtime"},
     "requirement": {"action": "append", "metavar": "ID", "help": "only these (prefix allowed)"},
     "report-dir": {"metavar": "DIR", "help": "where to write conformance.json"},
+    "checkout": {"metavar": "DIR", "help": "for the tests of the tests: the project's checkout"},
 }
 _PACKAGE = Path(__file__).parent
 _RECORDS = pytest.StashKey[list["TestRecord"]]()
@@ -61,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
     arguments = config.invocation_params.args
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
+    if config.stash[_BENCH]:
+        config.addinivalue_line("python_functions", "bench_")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -204,7 +207,11 @@ def text_stage(request: pytest.FixtureRequest) -> Any:
     from soprano import text
 
     own = _stage(request, "normalize", text.normalize)
-    return SimpleNamespace(normalize=own, sentences=text.sentences)
+
+    def sentences(given: str) -> list[str]:
+        return text.merge_short(text.split(own(given)))
+
+    return SimpleNamespace(normalize=own, sentences=sentences)
 
 
 @pytest.fixture(scope="session")
@@ -301,6 +308,7 @@ def _repeat_command(item: pytest.Item) -> str:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     from conformance.ledger import document, summarize, write
 
+    _report_factors(terminalreporter, config)
     records = [record for record in config.stash[_RECORDS] if record.requirements]
     if not records:
         return
@@ -320,6 +328,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if folder:
         content = document(records, _environment(), config.stash[_ATTESTED])
         write(Path(folder) / "conformance.json", content)
+
+
+def _report_factors(terminalreporter: Any, config: pytest.Config) -> None:
+    """The real-time factors of the benchmarks that made sound."""
+    session = getattr(config, "_benchmarksession", None)
+    timed = [b for b in getattr(session, "benchmarks", []) if "rtf" in b.extra_info]
+    if timed:
+        terminalreporter.section("real-time factor (processing time / audio time)")
+    for bench in sorted(timed, key=lambda bench: str(bench.name)):
+        rate = bench.extra_info["tokens_per_second"]
+        terminalreporter.write_line(
+            f"{bench.name:40} {bench.extra_info['rtf']:.4f}  {rate:,.0f} tokens/s"
+        )
 
 
 def _environment() -> dict[str, str]:

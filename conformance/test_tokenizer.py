@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def defined(text: str, folder: Path) -> list[int]:
     ids = []
     for word in re.findall(r"\s+|\d|[^\W\d]+|[^\w\s]+", re.sub(r"\s+", " ", text.lower())):
         parts = list(word)
-        while pairs := [pair for pair in zip(parts, parts[1:], strict=False) if pair in ranks]:
+        while pairs := [pair for pair in pairwise(parts) if pair in ranks]:
             best, merged = min(pairs, key=lambda pair: ranks[pair]), []
             for part in parts:
                 if merged and (merged[-1], part) == best:
@@ -210,7 +211,8 @@ def test_no_control_token_comes_twice(
         pieces = [{"SpecialToken": {"id": "[STOP]", "type_id": 0}}]
         pieces.append({"Sequence": {"id": "A", "type_id": 0}})
         document["post_processor"] = {
-            "type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": special,
+            "type": "TemplateProcessing", "single": pieces, "pair": pieces,
+            "special_tokens": special,
         }  # fmt: skip
 
     for model in (folder, edited(folder, tmp_path, template)):

@@ -115,15 +115,16 @@ def read_pack(path: Path) -> Vectors:
 
 
 def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
-    """The vectors a model is judged by.
+    """The vectors a model is judged by: of its own weights, or of the reference's.
 
     Raises:
         LookupError: there is neither a pack nor weights, or no noise floor can be had.
     """
     folder = ModelFolder.open(model)
     source = ModelFolder.open(reference) if reference else folder
-    stored = folder.precision not in ("fp32",)
-    pack = None if reference or stored else read_packs().get(model_identity(folder) or "")
+    # Rounded weights are another model: they are judged by what they are, not by their source.
+    rounded = folder.precision != "fp32" and source.has_weights
+    pack = None if reference or rounded else read_packs().get(model_identity(folder) or "")
     if pack is None and not source.has_weights:
         raise LookupError(
             f"{model} carries no weights and no golden pack is of its model: "
@@ -147,11 +148,7 @@ def measure_floors(folder: ModelFolder, arrays: Arrays) -> dict[str, Floor]:
     """The error of the PyTorch reference on every quantity that is judged by a floor."""
     from soprano.backends import open_backend
 
-    backend = open_backend("pytorch", folder.path) if folder.precision == "fp32" else None
-    if backend is None:
-        from soprano.backends.pytorch import PyTorchBackend
-
-        backend = PyTorchBackend(folder)
+    backend = open_backend("pytorch", folder.path, folder.precision)
     observed = {**observe_language_model(backend, arrays), **observe_long(backend, arrays)}
     observed |= observe_decoder(backend, arrays)
     return {name: _floor(values, arrays[name]) for name, values in observed.items()}

@@ -72,7 +72,15 @@ def say(
         text = sys.stdin.read()
     voice = SopranoTTS(model, backend, precision, threads)
     given = {name: value for name, value in options.items() if value is not None}
-    audio = voice.infer(text, **given)
+    with click.progressbar(
+        length=1, label="speaking", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        audio = voice.infer_batch([text], progress=progress, **given)[0]
     if output == "-":
         write_wav(sys.stdout.buffer, audio.samples, audio.sample_rate)
         return

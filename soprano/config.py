@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,11 @@ class ModelConfig:
 
 
 def _require_range(name: str, value: float, low: float, high: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise ValueError(f"{name} must be {low} to {high}, got {value!r}")
+    """An error outside low to high; where the bounds are integers, the value must be one."""
+    kind = Integral if isinstance(low, int) else Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+        whole = "a whole number, " if kind is Integral else ""
+        raise ValueError(f"{name} must be {whole}{low} to {high}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from soprano.backends import Backend, Float32, Int64, Output, State
+from soprano.backends import Backend, Float32, Int64, Output
 from soprano.config import SamplingOptions
 from soprano.sampling import sample
 
@@ -84,7 +84,10 @@ def generate(
             if token.finish is None:
                 staying.append(place)
                 chosen.append(row.generated[-1])
-        output = _step(backend, output.state, staying, chosen)
+        state = output.state
+        if staying and len(staying) < len(rows):
+            state = backend.select(state, staying)
+        output = backend.step(np.array(chosen, np.int64), state) if staying else None
         rows = [rows[place] for place in staying]
 
 
@@ -107,14 +110,6 @@ def _enter(backend: Backend, running: Output | None, prompts: list[list[int]]) -
         np.concatenate([running.hidden, entered.hidden]),
         backend.join(running.state, entered.state),
     )
-
-
-def _step(backend: Backend, state: State, staying: list[int], ids: list[int]) -> Output | None:
-    if not staying:
-        return None
-    if len(staying) < len(state.lengths):
-        state = backend.select(state, staying)
-    return backend.step(np.array(ids, np.int64), state)
 
 
 def pad(rows: list[list[int]]) -> tuple[Int64, Int64]:

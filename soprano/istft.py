@@ -193,7 +193,9 @@ class StreamingIstft:
 
     def settled(self, frames: int, *, last: bool = False) -> int:
         """Samples of the whole signal that its first `frames` frames settle."""
-        whole = max(frames - 1, 0) * self._config.hop_length
+        if not frames:
+            return 0
+        whole = (frames - 1) * self._config.hop_length + self._config.n_fft % 2
         if last:
             return whole
         reached = frames * self._config.hop_length - self._config.n_fft // 2

@@ -18,7 +18,7 @@ from soprano.config import (
     read_json,
     read_sampling_defaults,
 )
-from soprano.errors import ModelError
+from soprano.errors import MissingExtraError, ModelError
 from soprano.weights import Float32, Tensor, index_file, index_folder
 
 _PACKAGE = Path(__file__).parent
@@ -111,7 +111,13 @@ class ModelFolder:
     @cached_property
     def _decoder_pth(self) -> dict[str, Float32]:
         # A pickle: only torch reads it, and only as plain tensors.
-        from soprano.reference.checkpoint import read_state_dict
+        try:
+            from soprano.reference.checkpoint import read_state_dict
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{self.path / 'decoder.pth'} needs PyTorch: "
+                f"pip install 'soprano-conformance[torch]' ({error})"
+            ) from None
 
         return read_state_dict(self.path / "decoder.pth")
 

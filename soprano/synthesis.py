@@ -14,6 +14,7 @@ from soprano.audio import Audio, AudioChunk, Samples, Sentence
 from soprano.backends import Backend, Float32, open_backend
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
 from soprano.generate import Prompt, generate
+from soprano.errors import ModelError
 from soprano.hallucination import looks_stuck
 from soprano.istft import istft
 from soprano.model import ModelFolder
@@ -91,6 +92,17 @@ class SopranoTTS:
         self.model = folder.path
         self.tokenizer = Tokenizer(folder.path / "tokenizer.json")
         self.defaults: SamplingOptions = folder.sampling_defaults
+        numbers = backend.config.language_model
+        if self.tokenizer.stop != numbers.eos_token_id:
+            raise ModelError(
+                f"{folder.path}: [STOP] is {self.tokenizer.stop} in tokenizer.json, "
+                f"eos_token_id is {numbers.eos_token_id} in config.json"
+            )
+        if self.tokenizer.vocab_size > numbers.vocab_size:
+            raise ModelError(
+                f"{folder.path}: tokenizer.json has {self.tokenizer.vocab_size} ids, "
+                f"config.json says {numbers.vocab_size}"
+            )
 
     @property
     def config(self) -> ModelConfig:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -25,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+VERSION = "0.2.0"
 REQUIRED = 0.97
 SENTENCES = Path(__file__).with_name("sentences.txt")
 
@@ -147,26 +149,28 @@ def their_answers(texts: list[str], python: str, source: Path | None) -> list[An
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if source is not None:
         environment["PYTHONPATH"] = str(source.resolve())
-    done = subprocess.run(
-        [python, __file__, "--answer"],
-        input=json.dumps(texts),
-        capture_output=True,
-        env=environment,
-        text=True,
-    )
-    if done.returncode:
-        print(f"{python} could not answer:\n{done.stderr}", file=sys.stderr)
-        raise SystemExit(2)
+    command = [python, __file__, "--answer"]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(texts), capture_output=True, env=environment, text=True
+        )
+        done.check_returncode()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{error}\n{getattr(error, 'stderr', '')}", file=sys.stderr)
+        raise SystemExit(2) from error
     return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
 def answer_as_yardstick() -> None:
     """Answer the texts on standard input with the soprano-tts of this environment."""
+    for installed in importlib.metadata.distributions(name="soprano-tts"):
+        if installed.version != VERSION:
+            raise SystemExit(f"soprano-tts {VERSION} is the yardstick, got {installed.version}")
     spec = importlib.util.find_spec("soprano")
     folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
     tts = Path(folder, "tts.py")
     if not tts.is_file() or not Path(folder, "utils", "text_normalizer.py").is_file():
-        raise SystemExit("soprano-tts 0.2.0 is not installed in this environment")
+        raise SystemExit(f"soprano-tts {VERSION} is not installed in this environment")
     package = types.ModuleType("soprano")  # in place of the real one, which imports PyTorch
     package.__path__ = [folder]
     sys.modules["soprano"] = package

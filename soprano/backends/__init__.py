@@ -21,23 +21,6 @@ from soprano.model import ModelFolder
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
-
-
-@dataclass
-class State:
-    """The cache of a batch of rows; a value that the step that uses it consumes."""
-
-    cache: Any  # of the runtime
-    mask: Bool  # (B, S): which columns of the cache are real
-    lengths: Int64  # (B,): ids each row has seen
-    consumed: bool = False
-
-    def consume(self) -> State:
-        if self.consumed:
-            raise BackendError("state was already consumed: fork it to use it twice")
-        self.consumed = True
-        return self
 
 
 class Output(NamedTuple):
@@ -45,7 +28,7 @@ class Output(NamedTuple):
 
     logits: Float32  # (B, V)
     hidden: Float32  # (B, H), after the final norm
-    state: State
+    state: Any  # the backend's own kind of value, opaque to everyone else
 
 
 @dataclass(frozen=True)
@@ -91,19 +74,19 @@ class Backend(Protocol):
         """Read right-padded ids (B, T) of `lengths` (B,) ids each, at least one a row."""
         ...
 
-    def step(self, ids: Int64, state: State) -> Output:
+    def step(self, ids: Int64, state: Any) -> Output:
         """Read one id a row (B,); the state is consumed."""
         ...
 
-    def fork(self, state: State) -> State:
+    def fork(self, state: Any) -> Any:
         """A copy that lives on independently."""
         ...
 
-    def select(self, state: State, rows: Sequence[int]) -> State:
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
         """The given rows, in that order; the state is consumed."""
         ...
 
-    def join(self, first: State, second: State) -> State:
+    def join(self, first: Any, second: Any) -> Any:
         """The rows of both, first before second; both are consumed."""
         ...
 
@@ -147,7 +130,8 @@ def open_backend(
     """Open a model on a backend.
 
     Args:
-        name: "auto", a built-in name, an entry point's name, or "package:factory".
+        name: "auto", a built-in name, an entry point's name, or "package:factory", where
+            `factory(folder: ModelFolder, *, precision: str, threads: int | None)` gives a backend.
         model: an embedded model's name, a checkpoint folder or a bundle folder.
         precision: the class asked for; what the runtime does not grant is an error.
         threads: of the runtime's own pool; None leaves its default.

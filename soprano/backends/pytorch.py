@@ -23,7 +23,7 @@ class PyTorchBackend(RowBackend):
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        require_precision(precision, "fp32", self.name)
+        require_precision(precision, folder.precision, self.name)
         if threads is not None:
             torch.set_num_threads(threads)
             if torch.get_num_threads() != threads:
@@ -31,7 +31,7 @@ class PyTorchBackend(RowBackend):
         if torch.get_float32_matmul_precision() != "highest":
             raise BackendError("torch.set_float32_matmul_precision must be 'highest' for fp32")
         self.config = folder.config
-        self.capabilities = Capabilities(precision="fp32")
+        self.capabilities = Capabilities(precision=precision)
         self._language_model = load_language_model(folder)
         self._decoder = load_decoder(folder)
 

@@ -8,13 +8,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from soprano.backends import Bool, Capabilities, Float32, Int64, Output, State
+from soprano.backends import Capabilities, Float32, Int64, Output
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
+
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass
+class State:
+    """The cache of a batch of rows; a value that the step that uses it consumes."""
+
+    cache: Any  # of the runtime
+    mask: Bool  # (B, S): which columns of the cache are real
+    lengths: Int64  # (B,): ids each row has seen
+    consumed: bool = False
+
+    def consume(self) -> State:
+        if self.consumed:
+            raise BackendError("state was already consumed: fork it to use it twice")
+        self.consumed = True
+        return self
 
 
 class RowBackend(ABC):

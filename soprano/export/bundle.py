@@ -231,6 +231,8 @@ def _write_manifest(folder: Path, origin: Mapping[str, str]) -> None:
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": {"identity": origin["identity"]},
+        # Golden packs are found by the identity of their model.
+        "golden_pack": origin["identity"],
         "precision": {
             "class": origin["precision"],
             "arithmetic": "float32",
