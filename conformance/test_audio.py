@@ -150,3 +150,9 @@ def test_duration_is_samples_over_rate(judge: Judge) -> None:
     for count, rate, seconds in ((0, 32000, 0), (16000, 32000, 0.5), (48000, 16000, 3)):
         duration = Audio(np.zeros(count, np.float32), rate).duration
         judge.equal(f"{count} at {rate}", Fraction(duration), Fraction(seconds))
+
+
+@pytest.mark.requirement("AO-10")
+@pytest.mark.parametrize("wrong", [[0.1, np.nan], [np.inf, 0.0], np.zeros((4, 2)), 0.5])
+def test_what_is_no_sound_is_refused(judge, wrong):
+    judge.refuses("samples", lambda: to_int16(wrong), ValueError)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conformance import tolerances
 from conformance.ledger import Judge
 from soprano.config import SamplingOptions
 from soprano.sampling import uniforms
@@ -25,9 +26,6 @@ EXPLORED = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-# The chance of a chi-square this large for right draws: a fixed stream gives one fixed number, so
-# nothing fails now and then, and a temperature 8 % off is far beyond it.
-SIGNIFICANCE = 0.001
 NEXT_TO_ONE = math.nextafter(1.0, 0.0)
 INF = math.inf
 
@@ -297,7 +295,7 @@ def test_of_equal_logits_temperature_0_takes_the_lowest_id(
 
 @pytest.mark.requirement("SA-09")
 @pytest.mark.parametrize("temperature", [1e-3, 1e-6, 1e-30, 1e-300])
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("error")
 def test_towards_temperature_0_the_best_share_everything(
     judge: Judge, sample_stage: Sample, temperature: float
 ) -> None:
@@ -311,7 +309,7 @@ def test_towards_temperature_0_the_best_share_everything(
 @pytest.mark.parametrize(
     ("dtype", "size"), [("f4", 1e30), ("f4", 3e38), ("f8", 1e30), ("f8", 1e300)]
 )
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("error")
 def test_extreme_logits_do_not_overflow(
     judge: Judge, sample_stage: Sample, dtype: str, size: float
 ) -> None:
@@ -531,7 +529,7 @@ def test_draws_are_distributed_as_defined(judge: Judge, sample_stage: Sample) ->
         wanted = {i: count * share for i, share in shares.items()}
         return sum((draws.count(i) - mean) ** 2 / mean for i, mean in wanted.items())
 
-    limit = float(chi2.isf(SIGNIFICANCE, len(found) - 1))
+    limit = float(chi2.isf(tolerances.SIGNIFICANCE, len(found) - 1))
     shares = {i: float(high - low) for i, (low, high) in found.items()}
     judge.below("chi-square", statistic(shares), limit, count)
     colder = intervals(logits, history, options(1.2, 0.97, 7, 1.2))

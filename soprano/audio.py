@@ -77,8 +77,17 @@ class AudioChunk:
 
 
 def to_int16(samples: npt.ArrayLike) -> npt.NDArray[np.int16]:
-    """16-bit samples, full scale at 1 -> 32767; louder ones are clipped, never wrapped."""
-    scaled = np.rint(np.asarray(samples, np.float64) * 32767)
+    """16-bit samples of (N,), full scale at 1 -> 32767; louder ones are clipped, never wrapped.
+
+    Raises:
+        ValueError: the samples are not (N,), or hold NaN or Inf.
+    """
+    values = np.asarray(samples, np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"samples must be (N,), got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("samples hold NaN or Inf")
+    scaled = np.rint(values * 32767)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
@@ -93,8 +102,12 @@ def write_wav(file: BinaryIO, samples: npt.ArrayLike, sample_rate: int) -> None:
 
 def read_wav(path: str | Path) -> Audio:
     """A mono 16-bit WAV file, samples scaled back to full scale 1."""
-    with wave.open(str(path), "rb") as source:
-        if source.getnchannels() != 1 or source.getsampwidth() != 2:
-            raise ValueError(f"{path} must be mono with 16 bits a sample")
-        raw = np.frombuffer(source.readframes(source.getnframes()), "<i2")
-        return Audio((raw / 32767).astype(np.float32), source.getframerate())
+    try:
+        with wave.open(str(path), "rb") as source:
+            form = source.getnchannels(), source.getsampwidth()
+            raw, rate = source.readframes(source.getnframes()), source.getframerate()
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"{path} is not a WAV file: {error}") from None
+    if form != (1, 2):
+        raise ValueError(f"{path} must be mono with 16 bits a sample")
+    return Audio((np.frombuffer(raw, "<i2") / 32767).astype(np.float32), rate)

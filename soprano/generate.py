@@ -62,8 +62,9 @@ def generate(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not backend.capabilities.batch:
-        batch_size = 1
+    able = backend.capabilities
+    if not (able.batch and able.select and able.join):
+        batch_size = 1  # rows that come and go need all three
     stop = backend.config.language_model.eos_token_id
     waiting = deque(enumerate(prompts))
     rows: list[_Row] = []

@@ -54,6 +54,8 @@ def istft(
             a gap between frames (the nonzero overlap-add condition).
     """
     _require_overlap(config)
+    if length is not None and length < 0:
+        raise ValueError(f"length must be at least 0, got {length}")
     frames = to_frames(spectrum, config, layout)
     count = frames.shape[1]
     padded = _overlap_add(_windowed(frames, config), config.hop_length, config.n_fft)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from soprano.config import (
-    ModelConfig,
-    SamplingOptions,
+from soprano.config import ModelConfig, SamplingOptions
+from soprano.configfile import (
     parse_decoder,
     parse_language_model,
     read_json,

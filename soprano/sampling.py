@@ -58,8 +58,8 @@ def distribution(scores: npt.ArrayLike, options: SamplingOptions) -> Float64:
     Ids are ranked by falling score, ties by rising id.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    # Shifted before the division, so that a tiny temperature cannot overflow.
-    weights = np.exp((scores - scores.max()) / options.temperature)
+    with np.errstate(over="ignore"):  # towards temperature 0, all but the best become -inf
+        weights = np.exp((scores - scores.max()) / options.temperature)
     ranked = np.argsort(-scores, kind="stable")
     if options.top_k:
         ranked = ranked[: options.top_k]

@@ -13,8 +13,8 @@ import numpy as np
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
 from soprano.backends import Backend, Float32, open_backend
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
-from soprano.generate import Prompt, generate
 from soprano.errors import ModelError
+from soprano.generate import Prompt, generate
 from soprano.hallucination import looks_stuck
 from soprano.istft import istft
 from soprano.model import ModelFolder

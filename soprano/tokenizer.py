@@ -25,6 +25,9 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.text, self.start, self.stop = map(self._control, ("[TEXT]", "[START]", "[STOP]"))
+        # What a sentence may not hold: the control tokens and the audio tokens [0], [1], ...
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        self._reserved = {i for i, token in added if token.content != "[UNK]"}
 
     def _control(self, token: str) -> int:
         number = self._tokenizer.token_to_id(token)
@@ -44,14 +47,14 @@ class Tokenizer:
         """The prompt ids of one normalised sentence.
 
         Raises:
-            ValueError: the sentence gives no ids, holds a control token, or makes a prompt of
+            ValueError: the sentence is empty, holds a control or audio token, or makes a prompt of
                 more than 512 ids (prompts are never cut: that would remove `[START]`).
         """
         ids = self.encode(sentence)
-        if not ids:
+        if not sentence.strip():
             raise ValueError("sentence is empty: there is nothing to speak")
-        if {self.text, self.start, self.stop} & set(ids):
-            raise ValueError(f"sentence holds a control token: {sentence!r}")
+        if self._reserved & set(ids):
+            raise ValueError(f"sentence holds a control or audio token: {sentence!r}")
         if len(ids) + 3 > MAX_PROMPT_IDS:
             raise ValueError(f"prompt of {len(ids) + 3} ids is longer than {MAX_PROMPT_IDS}")
         return [self.stop, self.text, *ids, self.start]

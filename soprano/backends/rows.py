@@ -18,7 +18,6 @@ from soprano.backends import Capabilities, Float32, Int64, Output
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
 
-
 Bool = npt.NDArray[np.bool_]
 
 

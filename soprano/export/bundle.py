@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
 from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, GraphSource
-from soprano.config import decoder_document, read_json
+from soprano.configfile import decoder_document, read_json
 from soprano.errors import ModelError
 from soprano.export.graph import IR_VERSION, OPSET, Weights
 from soprano.export.onnx import decoder_graph, language_model_graph

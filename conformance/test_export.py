@@ -1,0 +1,145 @@
+"""Bundles: complete, the same bytes every time, standard ONNX, and checked before they count."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance.vectors import fixture_models
+from soprano.backends import open_backend
+from soprano.errors import ModelError
+
+SOURCE = {path.name: path for path in fixture_models()}
+
+pytest.importorskip("onnx", reason="exports need the onnx package")
+pytest.importorskip("onnxruntime", reason="exports are tried in ONNX Runtime")
+
+
+def export(*arguments, **options):
+    from soprano.export.bundle import export_bundle
+
+    return export_bundle(*arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(SOURCE["v11"], tmp_path_factory.mktemp("export") / "bundle", to="onnx")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.requirement("EX-01")
+def test_the_manifest_names_every_file_with_its_hash_and_size(judge, bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    found = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in files(bundle).items()
+        if name != "manifest.json"
+    }
+    judge.equal("names", sorted(manifest["files"]), sorted(found))
+    judge.equal(
+        "entries", json.dumps(manifest["files"], sort_keys=True), json.dumps(found, sort_keys=True)
+    )
+
+
+@pytest.mark.requirement("EX-02")
+def test_a_second_export_gives_the_same_bytes(judge, bundle, tmp_path):
+    again = files(export(SOURCE["v11"], tmp_path / "again", to="onnx"))
+    first = files(bundle)
+    judge.equal("names", sorted(again), sorted(first))
+    for name, content in first.items():
+        judge.equal(
+            name, hashlib.sha256(again[name]).hexdigest(), hashlib.sha256(content).hexdigest()
+        )
+
+
+@pytest.mark.requirement("EX-03")
+def test_graphs_are_standard_onnx_with_dynamic_axes(judge, bundle):
+    import onnx
+
+    for path in sorted((bundle / "onnx").glob("*.onnx")):
+        onnx.checker.check_model(str(path), full_check=True)
+        model = onnx.load(path, load_external_data=False)
+        judge.equal("domains", sorted({node.domain for node in model.graph.node}), [""])
+        judge.below("opset", model.opset_import[0].version, 20)
+        judge.below("IR version", model.ir_version, 10)
+        for value in [*model.graph.input, *model.graph.output]:
+            dims = value.type.tensor_type.shape.dim
+            judge.equal(f"{value.name}: first axis", dims[0].dim_param, "batch")
+            length = dims[2] if len(dims) == 4 else dims[1]  # cache and spectrum, or ids and states
+            judge.equal(f"{value.name}: length is named", bool(length.dim_param), True)
+
+
+@pytest.mark.requirement("EX-04")
+def test_the_graphs_have_the_names_that_runtimes_expect(judge, bundle):
+    import onnx
+
+    graph = onnx.load(bundle / "onnx" / "lm_step.onnx", load_external_data=False).graph
+    layers = open_backend("onnx_cpu", bundle).config.language_model.num_hidden_layers
+    cache = [f"{i}.{part}" for i in range(layers) for part in ("key", "value")]
+    inputs = ["input_ids", "attention_mask", "position_ids"]
+    inputs += [f"past_key_values.{name}" for name in cache]
+    outputs = ["logits", "last_hidden_state", *(f"present.{name}" for name in cache)]
+    judge.equal("inputs", [value.name for value in graph.input], inputs)
+    judge.equal("outputs", [value.name for value in graph.output], outputs)
+
+
+@pytest.mark.requirement("EX-05")
+def test_a_part_is_exported_alone(judge, tmp_path):
+    for part, own, other in (("lm", "lm_step", "decoder"), ("decoder", "decoder", "lm_step")):
+        folder = export(SOURCE["n600"], tmp_path / part, to="onnx", part=part)
+        judge.equal(f"{own} is there", (folder / "onnx" / f"{own}.onnx").is_file(), True)
+        judge.equal(f"{other} is not", (folder / "onnx" / f"{other}.onnx").exists(), False)
+    decoder = open_backend("onnx_cpu", tmp_path / "decoder")
+    judge.refuses("prefill", lambda: decoder.prefill(np.array([[3]]), np.array([1])), ModelError)
+    hidden = np.zeros((1, 2, decoder.config.language_model.hidden_size), np.float32)
+    judge.equal("decode", decoder.decode(hidden, np.array([2])).shape, (1, 301, 5, 2))
+
+
+@pytest.mark.requirement("EX-06")
+def test_a_bundle_moves_and_opens_where_it_is(judge, tmp_path, bundle):
+    import shutil
+
+    before = open_backend("onnx_cpu", bundle)
+    moved = open_backend("onnx_cpu", shutil.copytree(bundle, tmp_path / "elsewhere"))
+    ids, lengths = np.array([[3, 1, 50, 2]]), np.array([4])
+    judge.same("logits", moved.prefill(ids, lengths).logits, before.prefill(ids, lengths).logits)
+
+
+@pytest.mark.requirement("EX-07")
+def test_a_failed_export_leaves_the_target_as_it_was(judge, tmp_path, monkeypatch):
+    from soprano.export import bundle as module
+
+    target = export(SOURCE["v10"], tmp_path / "bundle", to="onnx")
+    before = files(target)
+
+    def broken(*_: object) -> None:
+        raise ModelError("the trial run failed")
+
+    monkeypatch.setattr(module, "_try", broken)
+    judge.refuses("export", lambda: export(SOURCE["v10"], target, to="onnx"), ModelError)
+    judge.equal("names", sorted(files(target)), sorted(before))
+    judge.equal("folders", [path.name for path in tmp_path.iterdir()], ["bundle"])
+
+
+@pytest.mark.requirement("EX-08")
+def test_half_precision_is_rounded_once_and_says_so(judge, tmp_path):
+    from safetensors.numpy import load_file
+
+    folder = export(SOURCE["v10"], tmp_path / "half", to="onnx", precision="fp16")
+    stored = load_file(folder / "onnx" / "decoder.safetensors")
+    for name, values in load_file(SOURCE["v10"] / "decoder.safetensors").items():
+        judge.same(name, stored[name], values.astype(np.float16))
+    judge.refuses("as fp32", lambda: open_backend("onnx_cpu", folder), Exception)
+    opened = open_backend("onnx_cpu", folder, precision="fp16")
+    judge.equal("precision", opened.capabilities.precision, "fp16")
