@@ -27,10 +27,30 @@ EXPLORED = settings(
 )
 SPOKEN = re.compile(r"[a-z .,!?'-]*")
 WORDS = st.sampled_from(
-    (
-        "the a boat house 7 21st 1999 3.5 $5 £2.50 8:05 3:04:05 "
-        "Mr. Dr. NASA OpenAI e-mail don't U.S. 50% 1/2/2024 (so)"
-    ).split()
+    [
+        "the",
+        "a",
+        "boat",
+        "house",
+        "7",
+        "21st",
+        "1999",
+        "3.5",
+        "$5",
+        "£2.50",
+        "8:05",
+        "3:04:05",
+        "Mr.",
+        "Dr.",
+        "NASA",
+        "OpenAI",
+        "e-mail",
+        "don't",
+        "U.S.",
+        "50%",
+        "1/2/2024",
+        "(so)",
+    ]
 )
 MARKS = st.sampled_from(
     [" ", " ", " ", ", ", ". ", "! ", "? ", "... ", "; ", " - ", "—", "\n", "\t"]
