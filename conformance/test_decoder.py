@@ -7,7 +7,7 @@ import pytest
 
 from conformance import tolerances
 from conformance.compare import Limit
-from conformance.vectors import TOKENS, Vectors, decoder_inputs, observe_decoder
+from conformance.vectors import TOKENS, Vectors, decoder_inputs, observe_decoder, relative
 from soprano.backends import Backend
 
 
@@ -29,6 +29,11 @@ def test_spectra_match_the_oracle(backend, vectors, judge):
         "spectrum", vectors.floors["spectrum"], expected, backend.config
     )
     judge.close("spectrum", observed["spectrum"], expected, limit)
+    scaled = relative(expected, expected)
+    limit = tolerances.against_oracle(
+        "relative spectrum", vectors.floors["relative spectrum"], scaled, backend.config
+    )
+    judge.close("relative spectrum", relative(observed["spectrum"], expected), scaled, limit)
 
 
 @pytest.mark.requirement("DE-02")

@@ -151,7 +151,23 @@ def measure_floors(folder: ModelFolder, arrays: Arrays) -> dict[str, Floor]:
     backend = open_backend("pytorch", folder.path, folder.precision)
     observed = {**observe_language_model(backend, arrays), **observe_long(backend, arrays)}
     observed |= observe_decoder(backend, arrays)
-    return {name: _floor(values, arrays[name]) for name, values in observed.items()}
+    floors = {name: _floor(values, arrays[name]) for name, values in observed.items()}
+    expected = arrays["spectrum"]
+    floors["relative spectrum"] = _floor(
+        relative(observed["spectrum"], expected), relative(expected, expected)
+    )
+    return floors
+
+
+def relative(spectrum: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Complex values, flat, in units of the expected magnitude; silent bins are left out.
+
+    Quiet bins count as much as loud ones here, whose errors hide theirs in absolute terms.
+    """
+    magnitude = np.hypot(*expected.reshape(-1, 2).astype(np.float64).T)[:, None]
+    heard = magnitude[:, 0] > 0
+    scaled = spectrum.reshape(-1, 2)[heard].astype(np.float64) / magnitude[heard]
+    return scaled.ravel().astype(np.float32)
 
 
 def _floor(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Floor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +106,16 @@ def test_the_judges_reach_no_backend_but_through_the_protocol():
     for path in sorted(CONFORMANCE.glob("test_*.py")):
         for name in imports_of(path):
             assert not name.startswith(("soprano.backends.", "soprano.reference")), (path, name)
+
+
+def test_another_distribution_in_the_same_folder_is_one_sentence(tmp_path):
+    shutil.copytree(SOPRANO, tmp_path / "soprano", ignore=shutil.ignore_patterns("models"))
+    record = tmp_path / "soprano_tts-0.2.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text("soprano/__init__.py,,\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "import soprano"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "ImportError: the distributions" in result.stderr.splitlines()[-1]
+    assert "soprano-tts" in result.stderr.splitlines()[-1]
