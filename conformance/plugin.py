@@ -86,8 +86,11 @@ def _models(config: pytest.Config) -> list[Path]:
     from conformance.vectors import fixture_models
     from soprano.errors import ModelError
     from soprano.model import locate
+    from soprano.synthesis import DEFAULT_MODEL
 
     named = _option(config, "model")
+    if not named and config.stash[_BENCH]:
+        named = [DEFAULT_MODEL]
     if not named:
         return fixture_models()
     found: list[Path] = []
