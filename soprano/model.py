@@ -111,7 +111,7 @@ class ModelFolder:
     def _decoder_pth(self) -> dict[str, Float32]:
         # A pickle: only torch reads it, and only as plain tensors.
         try:
-            from soprano.reference.checkpoint import read_state_dict
+            from soprano.reference.pickled import read_state_dict
         except ImportError as error:
             raise MissingExtraError(
                 f"{self.path / 'decoder.pth'} needs PyTorch: "

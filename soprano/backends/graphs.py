@@ -12,15 +12,6 @@ from soprano.model import ModelFolder
 LANGUAGE_MODEL, DECODER = "lm_step", "decoder"
 
 
-def cache_names(layers: int) -> list[tuple[str, str]]:
-    """Input and output name of every cache tensor, keys before values, layer by layer."""
-    return [
-        (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
-        for layer in range(layers)
-        for part in ("key", "value")
-    ]
-
-
 Network = TypeVar("Network")
 
 

@@ -12,12 +12,12 @@ from soprano.backends.graphs import (
     DECODER,
     LANGUAGE_MODEL,
     GraphSource,
-    cache_names,
     find_graph,
     require,
 )
 from soprano.backends.rows import RowBackend, require_precision, widen_cache
 from soprano.errors import BackendError, ModelError
+from soprano.export.names import cache_names
 from soprano.model import ModelFolder
 
 Cache = list[ort.OrtValue]  # keys and values layer by layer, each (B, KV heads, S, head_dim)

@@ -15,12 +15,12 @@ from soprano.backends.graphs import (
     DECODER,
     LANGUAGE_MODEL,
     GraphSource,
-    cache_names,
     find_graph,
     require,
 )
 from soprano.backends.rows import RowBackend, require_precision, widen_cache
 from soprano.errors import BackendError, ModelError
+from soprano.export.names import cache_names
 from soprano.model import ModelFolder
 
 # What the runtime would choose by the CPU (bfloat16, an 8-bit cache, quantised activations) is

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from soprano.backends.graphs import cache_names
 from soprano.config import LAYER_NORM_EPS, MAGNITUDE_LIMIT, DecoderConfig, LanguageModelConfig
 from soprano.export.graph import Graph, Weights
+from soprano.export.names import cache_names
 
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,16 +33,6 @@ def load_language_model(folder: ModelFolder) -> LanguageModel:
 def load_decoder(folder: ModelFolder) -> Decoder:
     """The decoder of a folder, in float32 and evaluation mode."""
     return _fill(Decoder(folder.config.decoder), folder.decoder_weights(), folder.path)
-
-
-def read_state_dict(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a PyTorch state dict, widened to float32; no code in the file is run."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.float().numpy() for name, tensor in state.items()}
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} is not a plain PyTorch state dict: {reason}") from None
 
 
 def _fill(model: Network, weights: dict[str, npt.NDArray[np.float32]], path: Path) -> Network:
