@@ -22,7 +22,8 @@ class Sentence:
     finish_reason: str  # "stop" or "length"
     start: int  # first sample
     stop: int  # one past the last sample
-    seconds: dict[str, float] = field(default_factory=dict)  # processing time by part
+    # Processing time by part; a step that several sentences share counts once, with the first.
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def range(self) -> tuple[int, int]:

@@ -149,6 +149,8 @@ class SopranoTTS:
             progress: called after each sentence with those done and those in all.
             options: see `Options`.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a sequence of strings, got one string")
         settings = self._options(options)
         pieces = [piece for i, text in enumerate(texts) for piece in self._pieces(i, text)]
         waiting, done = pieces, 0
