@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import soprano
 
 # The README and the example do not travel in the wheel: tox names the checkout.
 ROOT = Path(__file__).parents[2]
@@ -21,9 +24,10 @@ def checkout(request: pytest.FixtureRequest) -> Path:
 
 
 def run(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(part) for part in command], cwd=folder, capture_output=True, text=True
-    )
+    """A command in another folder, with the package that is under test."""
+    words = [str(part) for part in command]
+    environment = {**os.environ, "PYTHONPATH": str(Path(soprano.__file__).parents[1])}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def test_the_ten_lines_of_python_run(checkout, tmp_path):
