@@ -135,8 +135,8 @@ def test_cached_steps_equal_one_prefill_at_every_split(backend, vectors, agree):
 @pytest.mark.requirement("CA-02")
 def test_padding_ids_do_not_matter(backend, vectors, judge):
     ids, lengths = vectors.arrays["prompt ids"], vectors.arrays["prompt lengths"]
-    judge.below("rows of equal length", len(set(lengths.tolist())), len(lengths))
     padded = np.arange(ids.shape[1]) >= lengths[:, None]
+    judge.equal("there is padding", bool(padded.any()), True)
     other = np.where(padded, 7, ids)
     one, two = backend.prefill(ids, lengths), backend.prefill(other, lengths)
     judge.same("logits", two.logits, one.logits)
