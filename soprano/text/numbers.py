@@ -6,15 +6,10 @@ A rule for a larger form puts words between its integers; the last rule reads th
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import TYPE_CHECKING
 
 from soprano.text.rules import rule
 
-if TYPE_CHECKING:
-    import inflect
-
-LONGEST_NAMED = 36  # digits: the number library's names end with decillions
+LONGEST_NAMED = 36  # digits: up to hundreds of decillions, beyond which nobody knows the names
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
 
@@ -28,23 +23,24 @@ CURRENCIES = {
 }
 
 
-@cache
-def _engine() -> inflect.engine:
-    import inflect  # here, because importing it takes longer than the rest of this package
-
-    return inflect.engine()
-
-
 def cardinal(digits: str) -> str:
     """Words of a decimal integer; one beyond the named magnitudes is read digit by digit."""
-    significant = digits.lstrip("0") or "0"
-    if len(significant) > LONGEST_NAMED:
-        return " ".join(DIGITS[int(digit)] for digit in significant)
-    return str(_engine().number_to_words(significant, andword=""))
+    return _in_words(digits, "cardinal")
 
 
 def _ordinal(match: re.Match[str]) -> str:
-    return str(_engine().ordinal(cardinal(match[1])))
+    return _in_words(match[1], "ordinal")
+
+
+def _in_words(digits: str, form: str) -> str:
+    # Here, because importing it takes longer than the rest of this package.
+    from num2words import num2words
+
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > LONGEST_NAMED:
+        read = [DIGITS[int(digit)] for digit in significant[:-1]]
+        return " ".join([*read, _in_words(significant[-1], form)])
+    return str(num2words(int(significant), to=form)).replace(" and ", " ")
 
 
 def _integer(match: re.Match[str]) -> str:
