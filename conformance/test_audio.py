@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from conformance.ledger import Judge
-from soprano.audio import Audio, AudioChunk, read_wav, to_int16, write_wav
+from soprano.audio import Audio, AudioChunk, read_wav
+from soprano.container import to_int16, write_wav
 
 RATES = (8000, 16000, 22050, 24000, 32000, 48000)
 

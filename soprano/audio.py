@@ -1,14 +1,16 @@
-"""Samples with their rate and where they came from; WAV."""
+"""Samples with their rate and where they came from."""
 
 from __future__ import annotations
 
 import wave
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from soprano.container import container_of, open_writer, whole_file
 
 Samples = npt.NDArray[np.float32]
 
@@ -55,10 +57,22 @@ class Audio:
     ) -> npt.NDArray[np.generic]:
         return np.array(self.samples, dtype=dtype, copy=copy)
 
-    def save(self, path: str | Path) -> Path:
-        """Write a 16-bit WAV file."""
-        with Path(path).open("wb") as file:
-            write_wav(file, self.samples, self.sample_rate)
+    def save(self, path: str | Path, container: str | None = None) -> Path:
+        """Write a 16-bit WAV or FLAC file, whole or not at all.
+
+        Args:
+            path: where to; its suffix, .wav or .flac, names the container.
+            container: "wav" or "flac", whatever the suffix.
+
+        Raises:
+            MissingExtraError: FLAC needs the extra [flac].
+        """
+        container = container or container_of(path)
+        with (
+            whole_file(path) as file,
+            closing(open_writer(file, container, self.sample_rate, len(self.samples))) as writer,
+        ):
+            writer.write(self.samples)
         return Path(path)
 
 
@@ -75,30 +89,6 @@ class AudioChunk:
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[np.generic]:
         return np.array(self.samples, dtype=dtype, copy=copy)
-
-
-def to_int16(samples: npt.ArrayLike) -> npt.NDArray[np.int16]:
-    """16-bit samples of (N,), full scale at 1 -> 32767; louder ones are clipped, never wrapped.
-
-    Raises:
-        ValueError: the samples are not (N,), or hold NaN or Inf.
-    """
-    values = np.asarray(samples, np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"samples must be (N,), got {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError("samples hold NaN or Inf")
-    scaled = np.rint(values * 32767)
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
-
-
-def write_wav(file: BinaryIO, samples: npt.ArrayLike, sample_rate: int) -> None:
-    """Mono 16-bit PCM in a RIFF container."""
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(sample_rate)
-        out.writeframes(to_int16(samples).astype("<i2").tobytes())
 
 
 def read_wav(path: str | Path) -> Audio:

@@ -1,4 +1,4 @@
-"""The command line: `soprano say`, `export`, `info`.
+"""The command line: `soprano say`, `export`, `fetch`, `info`.
 
 Exit status: 0 done, 1 the thing asked about failed, 2 wrong call or unusable input,
 130 interrupted.
@@ -6,8 +6,11 @@ Exit status: 0 done, 1 the thing asked about failed, 2 wrong call or unusable in
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,22 @@ import click
 
 from soprano import __version__
 from soprano.backends import backend_names, installed_backends, open_backend
+from soprano.container import CONTAINERS, container_of, open_writer, require_container, whole_file
 from soprano.errors import SopranoError
 from soprano.model import embedded_models, locate
-from soprano.synthesis import DEFAULT_MODEL, SopranoTTS
+from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
-_MODEL_HELP = "Embedded model, checkpoint folder or bundle folder."
+_MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
+# What a caller can mend by calling otherwise.
+_WRONG_CALLS = (
+    SopranoError,
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,56 +55,144 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command()
-@click.argument("text")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("-f", "--file", "files", multiple=True, help="Read a text from a file (UTF-8).")
+@click.option("--lines", is_flag=True, help="Speak each line by itself, into a folder.")
 @click.option(
     "-o",
     "--output",
-    default="speech.wav",
-    show_default=True,
-    help="WAV file; - is standard output.",
+    help="A .wav or .flac file, a folder, or - for standard output.  [speech.wav]",
+)
+@click.option("--format", "container", type=click.Choice(CONTAINERS), help="Whatever the suffix.")
+@click.option("--stream", is_flag=True, help="Write sound while the sentence is being spoken.")
+@click.option(
+    "--chunk-size", type=int, default=4, show_default=True, help="Audio tokens a chunk of a stream."
 )
 @_backend_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--temperature", type=float, help="0 takes the likeliest id. [the model's]")
-@click.option("--top-p", type=float, help="Mass of the nucleus. [the model's]")
-@click.option("--top-k", type=int, help="Ids kept, 0 for all. [the model's]")
-@click.option("--repetition-penalty", type=float, help="1 for none. [the model's]")
-@click.option("--max-new-tokens", type=int, help="Limit of a sentence. [512]")
+@click.option("--temperature", type=float, help="0 takes the likeliest id.  [the model's]")
+@click.option("--top-p", type=float, help="Mass of the nucleus.  [the model's]")
+@click.option("--top-k", type=int, help="Ids kept, 0 for all.  [the model's]")
+@click.option("--repetition-penalty", type=float, help="1 for none.  [the model's]")
+@click.option("--max-new-tokens", type=int, help="Limit of a sentence.  [512]")
+@click.option("--retries", type=int, help="Tries more for a sentence that got stuck.  [0]")
+@click.option("--retry-temperature", type=float, help="Of those tries.  [as before]")
 def say(
-    text: str,
-    output: str,
+    texts: tuple[str, ...],
+    files: tuple[str, ...],
+    lines: bool,
+    output: str | None,
+    container: str | None,
+    stream: bool,
+    chunk_size: int,
     model: str,
     backend: str,
     precision: str,
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Speak TEXT (- reads it from standard input) to a WAV file."""
-    from soprano.audio import write_wav
+    """Speak TEXT, files, or standard input (-, or nothing else given).
 
-    if text == "-":
-        text = sys.stdin.read()
+    \b
+    soprano say "Hello world" -o hello.wav
+    soprano say -f chapter.txt -o chapter.flac
+    soprano say "Hello world" --stream -o - | aplay
+    soprano say "One." "Two." -o folder/
+
+    In a folder (one that exists, a name that ends in /, or with --lines), each text becomes a
+    file of its own: 0.wav, 1.wav, and so on. Otherwise they are spoken one after the other.
+    """
+    given = _texts(texts, files, lines)
+    output = output or ("speech/" if lines else "speech.wav")
+    folder = output != "-" and (lines or output.endswith("/") or Path(output).is_dir())
+    if stream and folder:
+        raise click.UsageError("--stream speaks into one file, not into a folder")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("standard output is a terminal: redirect it, or name a file with -o")
+    container = container or ("wav" if folder or output == "-" else container_of(output))
+    require_container(container)
     voice = SopranoTTS(model, backend, precision, threads)
-    given = {name: value for name, value in options.items() if value is not None}
-    with click.progressbar(
-        length=1, label="speaking", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
+    options = {name: value for name, value in options.items() if value is not None}
+    with _progress("speaking") as progress:
+        options["progress"] = progress
+        if folder:
+            audios = voice.infer_batch(given, output, container=container, **options)
+            reasons = [reason for audio in audios for reason in audio.finish_reasons]
+            seconds = sum(audio.duration for audio in audios)
+        else:
+            text = "\n".join(given)
+            size = chunk_size if stream else None
+            reasons, seconds = _say_one(voice, text, output, container, size, options)
+    if cut := reasons.count("length"):
+        click.echo(f"soprano: {cut} of {len(reasons)} sentences reached the token limit", err=True)
+    if sys.stderr.isatty():
+        click.echo(f"{output}: {seconds:.2f} s at {voice.sample_rate} Hz", err=True)
+
+
+def _texts(texts: tuple[str, ...], files: tuple[str, ...], lines: bool) -> list[str]:
+    found = [_read("-") if text == "-" else text for text in texts]
+    found += [_read(name) for name in files]
+    if not found:
+        if sys.stdin.isatty():
+            raise click.UsageError("nothing to say: give TEXT, --file or standard input")
+        found = [_read("-")]
+    if lines:
+        found = [line for text in found for line in text.splitlines() if line.strip()]
+    return found
+
+
+def _read(name: str) -> str:
+    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        source = "standard input" if name == "-" else name
+        raise ValueError(f"{source} is not UTF-8: byte {error.start}") from None
+
+
+def _say_one(
+    voice: SopranoTTS,
+    text: str,
+    output: str,
+    container: str,
+    chunk_size: int | None,
+    options: dict[str, Any],
+) -> tuple[list[str], float]:
+    """Speak one text; gives its finish reasons and its seconds of sound."""
+    target = nullcontext(sys.stdout.buffer) if output == "-" else whole_file(output)
+    if chunk_size is None:
+        audio = voice.infer(text, **options)
+        count = len(audio)
+        with (
+            target as file,
+            closing(open_writer(file, container, voice.sample_rate, count)) as writer,
+        ):
+            writer.write(audio.samples)
+        return audio.finish_reasons, audio.duration
+    chunks = voice.infer_stream(text, chunk_size=chunk_size, **options)
+    reasons, count = [], 0
+    with target as file, closing(open_writer(file, container, voice.sample_rate)) as writer:
+        for chunk in chunks:
+            writer.write(chunk.samples)
+            count += len(chunk.samples)
+            if chunk.finish_reason:
+                reasons.append(chunk.finish_reason)
+    return reasons, count / voice.sample_rate
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Progress | None]:
+    """A bar on a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.length = total
             bar.update(done - bar.pos)
 
-        audio = voice.infer_batch([text], progress=progress, **given)[0]
-    if output == "-":
-        write_wav(sys.stdout.buffer, audio.samples, audio.sample_rate)
-        return
-    audio.save(output)
-    cut = audio.finish_reasons.count("length")
-    click.echo(
-        f"{output}: {audio.duration:.2f} s at {audio.sample_rate} Hz"
-        + (f"; {cut} sentences reached the token limit" if cut else ""),
-        err=True,
-    )
+        yield progress
 
 
 @cli.command()
@@ -117,6 +219,18 @@ def export(model: str, to: str, precision: str, part: str, output: Path) -> None
 
 
 @cli.command()
+@click.argument("repo", metavar="REPO[@REVISION]")
+def fetch(repo: str) -> None:
+    """Download a published model and print the folder in which it lies.
+
+    Only the files that speech needs are fetched. A revision is a branch, a tag or a commit.
+    """
+    from soprano.hub import fetch_model
+
+    click.echo(fetch_model(repo))
+
+
+@cli.command()
 @_backend_options
 def info(model: str, backend: str, precision: str, threads: int | None) -> None:
     """Show what is installed, and what a model and backend really are."""
@@ -127,9 +241,10 @@ def info(model: str, backend: str, precision: str, threads: int | None) -> None:
         click.echo(f"backend {name}: {'installed' if name in installed else 'not installed'}")
     if not installed and backend == "auto":
         return
-    opened = open_backend(backend, model, precision, threads)
+    folder = locate(model)
+    opened = open_backend(backend, folder, precision, threads)
     numbers, decoder = opened.config.language_model, opened.config.decoder
-    click.echo(f"model {locate(model)}")
+    click.echo(f"model {folder}")
     click.echo(
         f"  language model: {numbers.num_hidden_layers} layers, hidden {numbers.hidden_size}, "
         f"{numbers.num_attention_heads}/{numbers.num_key_value_heads} heads of "
@@ -150,14 +265,21 @@ def main() -> None:
 
     Errors that a caller can mend end in one sentence, not in a traceback.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidy up as after Ctrl-C
     try:
-        sys.exit(cli.main(prog_name="soprano", standalone_mode=False))
+        status = cli.main(prog_name="soprano", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (SopranoError, ValueError, OSError) as error:
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (*_WRONG_CALLS, OSError) as error:
         click.echo(f"soprano: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, _WRONG_CALLS) else 1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("soprano: interrupted", err=True)
         sys.exit(130)

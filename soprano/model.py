@@ -18,6 +18,7 @@ from soprano.configfile import (
     read_sampling_defaults,
 )
 from soprano.errors import MissingExtraError, ModelError
+from soprano.hub import fetch_model, is_hub_name
 from soprano.weights import Float32, Tensor, index_file, index_folder
 
 _PACKAGE = Path(__file__).parent
@@ -33,7 +34,11 @@ def embedded_models() -> dict[str, Path]:
 
 
 def locate(model: str | Path) -> Path:
-    """The folder of a model given by an embedded model's name or by a path."""
+    """The folder of a model given by an embedded model's name, a path, or a name of the hub.
+
+    Raises:
+        ModelError: there is no such folder or model; see `soprano.hub.fetch_model`.
+    """
     folder = Path(model)
     if folder.is_dir():
         return folder
@@ -42,6 +47,8 @@ def locate(model: str | Path) -> Path:
         return embedded[str(model)]
     if folder.exists():
         raise ModelError(f"model {str(model)!r} is a file; wanted a checkpoint or bundle folder")
+    if isinstance(model, str) and is_hub_name(model):
+        return fetch_model(model)
     raise ModelError(
         f"no model {str(model)!r}: neither a folder nor one of the embedded models "
         f"({', '.join(embedded) or 'none is installed'})"

@@ -13,6 +13,7 @@ import numpy as np
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
 from soprano.backends import Backend, Float32, open_backend
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
+from soprano.container import container_of, require_container
 from soprano.errors import ModelError
 from soprano.generate import Prompt, generate
 from soprano.hallucination import looks_stuck
@@ -114,19 +115,27 @@ class SopranoTTS:
         return self.config.sample_rate
 
     def infer(
-        self, text: str, out_path: str | Path | None = None, **options: Unpack[Options]
+        self,
+        text: str,
+        out_path: str | Path | None = None,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
     ) -> Audio:
         """Speak a text of any length.
 
         Args:
             text: what to say; it is normalised and split into sentences.
-            out_path: where to write a WAV file, if anywhere.
+            out_path: where to write a .wav or .flac file, if anywhere.
+            progress: called after each sentence with those done and those in all.
             options: see `Options`; those not given come from the model's generation_config.json.
 
         Raises:
             ValueError: the text holds nothing to say, or an option is out of its range.
         """
-        audio = self.infer_batch([text], **options)[0]
+        if out_path is not None:
+            require_container(container_of(out_path))
+        audio = self.infer_batch([text], progress=progress, **options)[0]
         if out_path is not None:
             audio.save(out_path)
         return audio
@@ -137,6 +146,7 @@ class SopranoTTS:
         out_dir: str | Path | None = None,
         *,
         batch_size: int = DEFAULT_BATCH,
+        container: str = "wav",
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> list[Audio]:
@@ -144,44 +154,48 @@ class SopranoTTS:
 
         Args:
             texts: what to say.
-            out_dir: where to write 0.wav, 1.wav, ..., if anywhere.
+            out_dir: where to write 0.wav, 1.wav, ..., if anywhere, each as soon as it is spoken.
             batch_size: sentences that go through the language model together.
+            container: of the files, "wav" or "flac".
             progress: called after each sentence with those done and those in all.
             options: see `Options`.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of strings, got one string")
         settings = self._options(options)
-        pieces = [piece for i, text in enumerate(texts) for piece in self._pieces(i, text)]
-        waiting, done = pieces, 0
-        for attempt in range(settings.retries + 1):
-            stuck = []
-            for piece in self._speak(waiting, settings, attempt, batch_size):
-                if attempt < settings.retries and self._retry(piece, settings, attempt):
-                    stuck.append(piece)
-                    continue
-                self._sound(piece)
-                done += 1
-                if progress:
-                    progress(done, len(pieces))
-            waiting = stuck
-        audios = [
-            self._audio([piece for piece in pieces if piece.text == i]) for i in range(len(texts))
-        ]
+        by_text = [self._pieces(i, text) for i, text in enumerate(texts)]
+        pieces = [piece for own in by_text for piece in own]
+        missing = [len(own) for own in by_text]
+        audios: dict[int, Audio] = {}
+        require_container(container)
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
-            for i, audio in enumerate(audios):
-                audio.save(Path(out_dir) / f"{i}.wav")
-        return audios
+        for done, piece in enumerate(self._speak(pieces, settings, batch_size), start=1):
+            missing[piece.text] -= 1
+            if not missing[piece.text]:
+                audio = audios[piece.text] = self._audio(by_text[piece.text])
+                if out_dir is not None:
+                    audio.save(Path(out_dir) / f"{piece.text}.{container}", container)
+            if progress:
+                progress(done, len(pieces))
+        return [audios[i] for i in range(len(by_text))]
 
     def infer_stream(
-        self, text: str, *, chunk_size: int = 1, **options: Unpack[Options]
+        self,
+        text: str,
+        *,
+        chunk_size: int = 1,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
     ) -> Iterator[AudioChunk]:
         """Speak a text piece by piece; the chunks joined are what `infer` gives.
+
+        A stream may be closed, or simply left, at any time.
 
         Args:
             text: what to say.
             chunk_size: audio tokens a chunk, at least 1.
+            progress: called before each sentence's last chunk with those done and those in all.
             options: see `Options`, without retries: what was heard cannot be taken back.
         """
         settings = self._options(options)
@@ -189,13 +203,17 @@ class SopranoTTS:
             raise ValueError("retries must be 0 for a stream")
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        return self._stream(self._pieces(0, text), settings, chunk_size)
+        return self._stream(self._pieces(0, text), settings, chunk_size, progress)
 
     def _stream(
-        self, pieces: list[_Piece], settings: GenerationOptions, chunk_size: int
+        self,
+        pieces: list[_Piece],
+        settings: GenerationOptions,
+        chunk_size: int,
+        progress: Progress | None,
     ) -> Iterator[AudioChunk]:
         wanted = chunk_size * self.config.decoder.samples_per_token
-        for piece in pieces:
+        for done, piece in enumerate(pieces, start=1):
             decoder = StreamingDecoder(self.backend)
             finish = None
             for token in generate(self.backend, [self._prompt(piece, settings, 0)]):
@@ -204,6 +222,8 @@ class SopranoTTS:
                     decoder.add(token.hidden)
                 if finish is None and decoder.ready >= wanted:
                     yield AudioChunk(decoder.flush(), self.sample_rate, piece.number)
+            if progress:
+                progress(done, len(pieces))
             yield AudioChunk(decoder.flush(last=True), self.sample_rate, piece.number, finish)
 
     def _options(self, options: Options) -> GenerationOptions:
@@ -231,11 +251,24 @@ class SopranoTTS:
         )
 
     def _speak(
+        self, pieces: list[_Piece], settings: GenerationOptions, batch_size: int
+    ) -> Iterator[_Piece]:
+        """Each piece with its samples, in the order in which they are done."""
+        for attempt in range(settings.retries + 1):
+            stuck = []
+            for piece in self._generate(pieces, settings, attempt, batch_size):
+                if attempt < settings.retries and self._retry(piece, settings, attempt):
+                    piece.ids, piece.hidden = [], []
+                    stuck.append(piece)
+                else:
+                    self._sound(piece)
+                    yield piece
+            pieces = stuck
+
+    def _generate(
         self, pieces: list[_Piece], settings: GenerationOptions, attempt: int, batch_size: int
     ) -> Iterator[_Piece]:
         """Each piece as its last token comes, with its ids and hidden states."""
-        for piece in pieces:
-            piece.ids, piece.hidden = [], []
         prompts = [self._prompt(piece, settings, attempt) for piece in pieces]
         clock = perf_counter()
         for token in generate(self.backend, prompts, batch_size=batch_size):
@@ -272,9 +305,12 @@ class SopranoTTS:
 
     def _audio(self, pieces: list[_Piece]) -> Audio:
         ends = np.cumsum([0, *(len(piece.samples) for piece in pieces)]).tolist()
-        spoken = [
-            Sentence(p.sentence, p.ids, p.finish, start, stop, p.seconds)
-            for p, start, stop in zip(pieces, ends[:-1], ends[1:], strict=True)
-        ]
-        samples = np.concatenate([piece.samples for piece in pieces])
+        samples = np.empty(ends[-1], np.float32)
+        spoken = []
+        for piece, start, stop in zip(pieces, ends[:-1], ends[1:], strict=True):
+            samples[start:stop] = piece.samples
+            piece.samples = samples[:0]  # a long text's sound is not held twice
+            spoken.append(
+                Sentence(piece.sentence, piece.ids, piece.finish, start, stop, piece.seconds)
+            )
         return Audio(samples, self.sample_rate, spoken)

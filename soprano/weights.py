@@ -24,7 +24,7 @@ _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies: bytes `offset` to `offset + length` of `path`."""
+    """Where a tensor lies: bytes `offset` to `offset + length` of `path`, which is no link."""
 
     path: Path
     dtype: str
@@ -78,7 +78,7 @@ def _entry(path: Path, name: str, entry: Mapping[str, object], start: int, size:
         raise ModelError(f"{path}: the header entry of {name!r} does not fit its shape {shape}")
     if start + last > size:
         raise ModelError(f"{path} is truncated: {name} ends at byte {start + last} of {size}")
-    return Tensor(path, dtype, shape, start + first, last - first)
+    return Tensor(path.resolve(), dtype, shape, start + first, last - first)
 
 
 def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:

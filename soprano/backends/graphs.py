@@ -29,10 +29,36 @@ def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
     for root in (folder.path / "onnx", folder.path):
         path = root / f"{part}.onnx"
         if path.is_file():
-            return GraphSource(root, path, None)
-    if not folder.has_weights:
-        return None
-    return GraphSource(folder.path, None, _write(folder, part))
+            linked = any(file.is_symlink() for file in root.iterdir())
+            return _behind_links(path) if linked else GraphSource(root, path, None)
+    return _write(folder, part) if folder.has_weights else None
+
+
+def _behind_links(path: Path) -> GraphSource:
+    """A graph in a folder of links, such as a download cache, that names the files themselves.
+
+    Runtimes refuse weights outside a graph's folder, and follow links before they judge.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    places = [
+        entry
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
+    homes = {path.parent}
+    if places:
+        files = {entry.value: (path.parent / entry.value).resolve() for entry in places}
+        if outside := [name for name in files if Path(name).name != name]:
+            raise ModelError(f"{path} points to {outside[0]}, outside its own folder")
+        homes = {file.parent for file in files.values()}
+        for entry in places:
+            entry.value = files[entry.value].name
+    if len(homes) > 1:
+        raise ModelError(f"the weights of {path} are links into different folders")
+    return GraphSource(homes.pop(), None, model.SerializeToString())
 
 
 def require(network: Network | None, part: str) -> Network:
@@ -42,7 +68,7 @@ def require(network: Network | None, part: str) -> Network:
     return network
 
 
-def _write(folder: ModelFolder, part: str) -> bytes:
+def _write(folder: ModelFolder, part: str) -> GraphSource:
     try:
         from soprano.export.graph import Weights
         from soprano.export.onnx import decoder_graph, language_model_graph
@@ -51,9 +77,15 @@ def _write(folder: ModelFolder, part: str) -> bytes:
             "a checkpoint without graphs needs the onnx package: "
             f"pip install 'soprano-conformance[onnx]' ({error})"
         ) from None
-    if part == LANGUAGE_MODEL:
-        graph = language_model_graph(folder.config.language_model, folder.language_model_index)
+    lm = part == LANGUAGE_MODEL
+    index = folder.language_model_index if lm else folder.decoder_index
+    homes = {tensor.path.parent for tensor in index.values()}
+    weights: Weights = index
+    if len(homes) != 1:  # not in one folder, as graphs want them, or not in safetensors files
+        weights = folder.language_model_weights() if lm else folder.decoder_weights()
+    if lm:
+        graph = language_model_graph(folder.config.language_model, weights)
     else:
-        weights: Weights = folder.decoder_index or folder.decoder_weights()
         graph = decoder_graph(folder.config.decoder, weights)
-    return bytes(graph.SerializeToString(deterministic=True))
+    home = homes.pop() if len(homes) == 1 else folder.path
+    return GraphSource(home, None, bytes(graph.SerializeToString(deterministic=True)))

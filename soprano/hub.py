@@ -1,0 +1,100 @@
+"""`org/name[@revision]` -> a model folder, through the Hugging Face hub and its cache."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from soprano.errors import MissingExtraError, ModelError
+
+# What speech needs of a checkpoint and of a bundle; cards, samples and training state stay there.
+FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+    "decoder.safetensors",
+    "decoder.pth",
+    "lm_step.onnx",
+    "decoder.onnx",
+    "manifest.json",
+    "onnx/lm_step.*",
+    "onnx/decoder.*",
+    "onnx/model.safetensors",
+    "openvino/lm_step.*",
+    "openvino/decoder.*",
+)
+
+_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+def is_hub_name(model: str) -> bool:
+    """Whether a model's name has the form `org/name` or `org/name@revision`."""
+    return _NAME.fullmatch(model) is not None
+
+
+def fetch_model(name: str) -> Path:
+    """The folder of a published model, downloaded unless the cache holds it.
+
+    Args:
+        name: `org/name`, or `org/name@revision` for a branch, a tag or a commit. A commit that
+            was fetched before needs no network; anything else is looked up anew, and taken from
+            the cache where the hub cannot be reached.
+
+    Raises:
+        MissingExtraError: huggingface_hub is not installed.
+        ModelError: there is no such repository or revision, access is denied, the hub cannot be
+            reached and the cache does not hold the model, or what is there is no model.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ModelError(f"a model of the hub is named org/name or org/name@revision, got {name!r}")
+    folder = _download(match["repo"], match["revision"])
+    for wanted in ("config.json", "tokenizer.json"):
+        if not (folder / wanted).exists():
+            raise ModelError(f"{name} has no {wanted}: not a model of this family")
+    return folder
+
+
+def _download(repo: str, revision: str | None) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors, utils
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{repo} needs huggingface_hub: pip install 'soprano-conformance[hub]' ({error})"
+        ) from None
+    wanted = f"{repo}@{revision}" if revision else repo
+    silence = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    if silence:
+        utils.disable_progress_bars()
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(FILES))
+        )
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"{repo} has no revision {revision or 'main'!r}") from None
+    except errors.GatedRepoError:
+        raise ModelError(f"{repo} asks for an agreement: accept it on its page, log in") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {repo!r}, or it is private") from None
+    except errors.LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"{wanted} is not in the cache, and the hub cannot be reached ({_reason(error)})"
+        ) from None
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise ModelError(f"{wanted} cannot be downloaded: {_reason(error)}") from None
+    finally:
+        if silence:
+            utils.enable_progress_bars()
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
