@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,11 +17,18 @@ def cli() -> None:
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.pass_context
 def run(context: click.Context) -> None:
-    """Run the suite; takes its options (--backend, --model, --report-dir ...) and pytest's."""
+    """Run the suite; takes its options (--backend, --model ...) and pytest's.
+
+    Writes conformance.json and junit.xml into --report-dir (default: conformance-report).
+    Exit status: 0 all held, 1 something did not, 2 nothing was judged.
+    """
     import pytest
 
-    status = pytest.main(["-p", "no:cacheprovider", "--pyargs", "conformance", *context.args])
-    # 0 all held, 1 a requirement failed; anything else means that nothing was judged.
+    arguments = ["-p", "no:cacheprovider", "--pyargs", "conformance", *context.args]
+    named = any(argument.split("=")[0] == "--report-dir" for argument in context.args)
+    if not named and "CONFORMANCE_REPORT_DIR" not in os.environ:
+        arguments += ["--report-dir", "conformance-report"]
+    status = pytest.main(arguments)
     sys.exit(int(status) if status in (0, 1) else 2)
 
 

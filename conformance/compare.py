@@ -11,13 +11,18 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Limit:
-    """What an error may be: its root mean square, and any single element's, in the data's unit."""
+    """What an error may be, in the data's unit: its rms, any element's, and the rms of any row.
+
+    A row is what the last axis holds: an error of one row in many is lost in the rms of all.
+    """
 
     rms: float
     worst: float
+    row: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.rms < np.inf and 0 < self.worst < np.inf):
+        sizes = (self.rms, self.worst, self.rms if self.row is None else self.row)
+        if not all(0 < size < np.inf for size in sizes):
             raise ValueError(f"a limit must be positive and finite, got {self}")
 
 
@@ -31,13 +36,25 @@ class Comparison:
     limit: float
     rms: float = 0.0
     rms_limit: float = 0.0
+    row: float = 0.0
+    row_limit: float = 0.0
     where: tuple[int, ...] = ()
     fault: str | None = None
+
+    def share(self) -> float:
+        """How much of its limit the error used: 1 is all of it; infinite where no size is known."""
+        used = ((self.worst, self.limit), (self.rms, self.rms_limit), (self.row, self.row_limit))
+        shares = [value / limit for value, limit in used if limit]
+        if self.fault is not None and (not shares or max(shares) <= 1):
+            return float("inf")
+        return max(shares, default=0.0)
 
     def __str__(self) -> str:
         sizes = f"worst {self.worst:.3g} (limit {self.limit:.3g})"
         if self.rms_limit:
             sizes += f", rms {self.rms:.3g} (limit {self.rms_limit:.3g})"
+        if self.row_limit:
+            sizes += f", rms of a row {self.row:.3g} (limit {self.row_limit:.3g})"
         state = self.fault or "within limits"
         return f"{self.quantity}: {state}; {self.elements} elements, {sizes} at {self.where}"
 
@@ -55,6 +72,7 @@ def floats(
     error = np.abs(np.where(bad, np.inf, actual.astype(np.float64) - wanted))
     where = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
     worst, rms = float(error[where]), float(np.sqrt(np.mean(error**2)))
+    row = float(row_rms(error).max()) if limit.row is not None else 0.0
     fault = None
     if bad.any():
         fault = f"{int(bad.sum())} elements are not finite"
@@ -62,7 +80,23 @@ def floats(
         fault = f"an element is {worst / limit.worst:.3g} times its limit off"
     elif rms > limit.rms:
         fault = f"the rms error is {rms / limit.rms:.3g} times its limit"
-    return Comparison(quantity, error.size, worst, limit.worst, rms, limit.rms, where, fault)
+    elif limit.row is not None and row > limit.row:
+        where = tuple(int(i) for i in np.unravel_index(row_rms(error).argmax(), error.shape[:-1]))
+        fault = f"the rms error of a row is {row / limit.row:.3g} times its limit"
+    sizes = (worst, limit.worst, rms, limit.rms, row, limit.row or 0.0)
+    return Comparison(quantity, error.size, *sizes, where, fault)
+
+
+def row_rms(error: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The root mean square of what the last axis holds."""
+    squares: npt.NDArray[np.floating] = np.sqrt(np.mean(error**2, axis=-1))
+    return squares
+
+
+def number(quantity: str, value: float, limit: float, elements: int = 1) -> Comparison:
+    """A measured number that is at most its limit; NaN exceeds every limit."""
+    fault = None if value <= limit else f"{value:.4g} exceeds {limit:.4g}"
+    return Comparison(quantity, elements, float(value), float(limit), fault=fault)
 
 
 def bits(quantity: str, actual: Any, expected: npt.NDArray[Any]) -> Comparison:
@@ -87,7 +121,7 @@ def values(quantity: str, actual: Any, expected: Any) -> Comparison:
     size = len(expected) if isinstance(expected, (list, tuple, str)) else 1
     if type(actual) is not type(expected) or actual != expected:
         where = _first_difference(actual, expected)
-        fault = f"got {_short(actual)}, wanted {_short(expected)}"
+        fault = f"got {short(actual)}, wanted {short(expected)}"
         return Comparison(quantity, size, np.inf, 0, where=where, fault=fault)
     if not size:
         # An empty result is a claim of its own; it counts as one thing compared.
@@ -116,6 +150,7 @@ def _first_difference(actual: Any, expected: Any) -> tuple[int, ...]:
     return (min(len(actual), len(expected)),)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value's beginning, for a message."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

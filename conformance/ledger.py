@@ -1,20 +1,17 @@
-"""Evidence: what every test compared, and the verdict that follows for each requirement."""
+"""Evidence: what every test compared, and on the spot the proof that it could have failed."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance import compare
+from conformance import compare, counterexamples
 from conformance.compare import Comparison, Limit
-
-SCHEMA_VERSION = 1
+from conformance.deviations import Deviation
 
 
 class MistrustedError(AssertionError):
@@ -31,7 +28,10 @@ class TestRecord:
     requirements: tuple[str, ...]
     subject: str  # the backend and model judged, or "shared"
     comparisons: list[Comparison] = field(default_factory=list)
-    ties: int = 0
+    decisions: int = 0  # ids that were compared with those of a golden run
+    ties: int = 0  # runs among them that parted from it where the margin excuses it
+    claims: tuple[Deviation, ...] = ()  # known deviations that apply to it
+    deviated: list[Deviation] = field(default_factory=list)  # those that were met
     verdict: str = "error"
     message: str = ""
 
@@ -43,12 +43,23 @@ class Judge:
         self._record = record
 
     def equal(self, quantity: str, actual: Any, expected: Any) -> None:
-        """Integers, strings and sequences of them: exactly the same."""
+        """Integers, strings and sequences of them: exactly the same.
+
+        Repeated with something other than the expected, which must fail.
+        """
         self._hold(compare.values(quantity, actual, expected))
+        _require_two(quantity, actual, expected)
+        for name, wrong in counterexamples.of_values(expected).items():
+            if compare.values(quantity, actual, wrong).fault is None:
+                raise MistrustedError(f"{quantity}: {name} would have passed")
 
     def same(self, quantity: str, actual: Any, expected: npt.NDArray[Any]) -> None:
-        """Arrays: the same shape, type and bits."""
+        """Arrays: the same shape, type and bits; repeated with one bit turned."""
         self._hold(compare.bits(quantity, actual, expected))
+        _require_two(quantity, actual, expected)
+        for name, wrong in counterexamples.of_bits(expected).items():
+            if compare.bits(quantity, actual, wrong).fault is None:
+                raise MistrustedError(f"{quantity}: {name} would have passed")
 
     def close(
         self,
@@ -62,117 +73,86 @@ class Judge:
     ) -> None:
         """Arrays of floats: within the limit everywhere.
 
-        The same comparison is then made with outputs that must fail: zeros, one NaN, one element
-        moved by twice its limit, the outputs shifted by one place, and the `decoys` (outputs for
-        other inputs). If one passes, the limit hides more than it shows.
+        The same comparison is then made with outputs that must fail: those of
+        `counterexamples.of_floats` and the `decoys` (outputs for other inputs). If one passes,
+        the limit hides more than it shows.
         """
         self._hold(compare.floats(quantity, actual, expected, limit, dtype))
+        _require_two(quantity, actual, expected)
         wanted = np.asarray(expected, np.float64)
-        for name, wrong in _counterexamples(wanted, limit, decoys, dtype):
+        wrong_ones = counterexamples.of_floats(wanted, limit, dtype)
+        wrong_ones |= {f"decoy {i}": np.asarray(decoy) for i, decoy in enumerate(decoys)}
+        for name, wrong in wrong_ones.items():
             if compare.floats(quantity, wrong, wanted, limit, dtype).fault is None:
                 raise MistrustedError(f"{quantity}: {name} would have passed within {limit}")
 
-    def refuses(self, quantity: str, call: Callable[[], Any], *errors: type[BaseException]) -> str:
-        """The call raises one of the errors; gives its message."""
+    def refuses(
+        self,
+        quantity: str,
+        call: Callable[[], Any],
+        *errors: type[BaseException],
+        accepts: Callable[[], Any],
+    ) -> str:
+        """The call raises one of the errors; gives its message.
+
+        `accepts` is the same call with valid input, which must succeed: what refuses everything
+        refuses nothing in particular.
+        """
+        message = ""
+        names = " or ".join(error.__name__ for error in errors)
         try:
             result = call()
         except errors as error:
+            message = str(error)
             self._hold(Comparison(quantity, 1, 0, 0))
-            return str(error)
-        names = " or ".join(error.__name__ for error in errors)
-        self._hold(Comparison(quantity, 1, np.inf, 0, fault=f"got {result!r}, wanted {names}"))
-        return ""
+        else:
+            fault = f"got {compare.short(result)}, wanted {names}"
+            self._hold(Comparison(quantity, 1, np.inf, 0, fault=fault))
+        try:
+            accepts()
+        except errors as error:
+            raise MistrustedError(f"{quantity}: valid input is refused too: {error}") from error
+        return message
 
-    def below(self, quantity: str, value: float, limit: float, elements: int = 1) -> None:
-        """A measured number that must not exceed its limit; NaN exceeds every limit."""
-        fault = None if value <= limit else f"{value:.4g} exceeds {limit:.4g}"
-        self._hold(Comparison(quantity, elements, float(value), float(limit), fault=fault))
+    def below(
+        self, quantity: str, value: float, limit: float, elements: int = 1, *, wrong: float
+    ) -> None:
+        """A measured number that must not exceed its limit; NaN exceeds every limit.
 
-    def tie(self) -> None:
-        """Count a divergence that its margin excuses."""
-        self._record.ties += 1
+        `wrong` is the same measure taken of something that must not pass.
+        """
+        self._hold(compare.number(quantity, value, limit, elements))
+        if compare.number(quantity, wrong, limit, elements).fault is None:
+            raise MistrustedError(f"{quantity}: {wrong:.4g} would have passed within {limit:.4g}")
+
+    def decided(self, count: int, *, tied: bool = False) -> None:
+        """Count the ids of one run; `tied`: it parted from the golden run within the margin."""
+        self._record.decisions += count
+        self._record.ties += tied
 
     def _hold(self, comparison: Comparison) -> None:
         self._record.comparisons.append(comparison)
-        if comparison.fault is not None:
+        if comparison.fault is None:
+            return
+        met = [claim for claim in self._record.claims if claim.covers(comparison)]
+        if not met:
             raise AssertionError(str(comparison))
+        self._record.deviated += met
 
 
-def _counterexamples(
-    wanted: npt.NDArray[np.float64],
-    limit: Limit,
-    decoys: tuple[npt.NDArray[Any], ...],
-    dtype: Any,
-) -> list[tuple[str, npt.NDArray[Any]]]:
-    typed = wanted.astype(dtype)
-    nan, moved = typed.copy(), typed.copy()
-    nan.flat[-1] = np.nan
-    moved.flat[-1] += 2 * limit.worst
-    found = [("one NaN", nan), ("one element moved by twice its limit", moved)]
-    if wanted.size > 1 and np.ptp(wanted) > 0:
-        found += [("zeros", np.zeros_like(typed)), ("a shift by one", np.roll(typed, 1))]
-    return found + [(f"decoy {i}", np.asarray(decoy)) for i, decoy in enumerate(decoys)]
+def _require_two(quantity: str, actual: Any, expected: Any) -> None:
+    """Nothing is judged by comparing a thing with itself."""
+    containers = (list, dict, set)
+    alike = isinstance(actual, containers) and actual is expected
+    if isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
+        alike = bool(actual.size) and np.may_share_memory(actual, expected)
+    if alike:
+        raise MistrustedError(f"{quantity}: compared with itself")
 
 
-_WORST_FIRST = ("error", "mistrusted", "fail", "not-applicable", "tie", "pass")
-
-
-def summarize(records: list[TestRecord]) -> dict[str, dict[str, Any]]:
-    """For each requirement its verdict (the worst of its tests') and its evidence."""
-    summary: dict[str, dict[str, Any]] = {}
-    for name in sorted({name for record in records for name in record.requirements}):
-        own = [record for record in records if name in record.requirements]
-        comparisons = [c for record in own for c in record.comparisons]
-        nearest = max(comparisons, key=_share, default=None)
-        verdicts = {record.verdict for record in own}
-        summary[name] = {
-            "verdict": next(v for v in _WORST_FIRST if v in verdicts),
-            "tests": len(own),
-            "elements": sum(c.elements for c in comparisons),
-            "ties": sum(record.ties for record in own),
-            "nearest": {k: _plain(v) for k, v in asdict(nearest).items()} if nearest else None,
-            "failures": [f"{r.node}: {r.message}" for r in own if r.verdict not in ("pass", "tie")],
-        }
-    return summary
-
-
-def _share(comparison: Comparison) -> float:
-    """How much of its limit a comparison used."""
-    if comparison.fault is not None:
-        return np.inf
-    shares = [
-        value / limit
-        for value, limit in (
-            (comparison.worst, comparison.limit),
-            (comparison.rms, comparison.rms_limit),
-        )
-        if limit
-    ]
-    return max(shares, default=0.0)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def document(
-    records: list[TestRecord], environment: dict[str, str], backends: dict[str, Any]
-) -> dict[str, Any]:
-    """The machine-readable report, one verdict a requirement and subject."""
-    subjects = sorted({record.subject for record in records})
-    results = {
-        subject: summarize([r for r in records if r.subject == subject]) for subject in subjects
-    }
-    verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
+def totals(records: list[TestRecord]) -> Mapping[str, int]:
+    """How many ids were decided and how many runs were tied."""
     return {
-        "schema_version": SCHEMA_VERSION,
-        "environment": environment,
-        "backends": backends,
-        "results": results,
-        "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+        "decisions": sum(record.decisions for record in records),
+        "ties": sum(record.ties for record in records),
     }
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,9 +1,10 @@
-"""The pytest plugin: options, the backend and stage fixtures, and the ledger of evidence."""
+"""The pytest plugin: what is collected, and the fixtures that tests judge through.
+
+`reporting` keeps the ledger.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,54 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance import reporting
+from conformance.options import OPTIONS
+from conformance.options import option as _option
+from conformance.reporting import ATTESTED, RECORD, requirements_of
+from conformance.skips import NotDeclared
+
 if TYPE_CHECKING:
-    from conformance.ledger import Judge, TestRecord
+    from conformance.ledger import Judge
     from conformance.vectors import Vectors
     from soprano.backends import Backend
     from soprano.synthesis import SopranoTTS
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "backend": {"action": "append", "metavar": "NAME", "help": "backend to judge (repeatable)"},
-    "model": {"action": "append", "metavar": "DIR", "help": "model, bundle, or folder of them"},
-    "reference": {"metavar": "DIR", "help": "checkpoint whose float64 values are expected"},
-    "precision": {"default": None, "help": "precision class to open the model in (fp32)"},
-    "threads": {"type": int, "help": "threads of the backend's runtime"},
-    "requirement": {"action": "append", "metavar": "ID", "help": "only these (prefix allowed)"},
-    "report-dir": {"metavar": "DIR", "help": "where to write conformance.json"},
-    "checkout": {"metavar": "DIR", "help": "for the tests of the tests: the project's checkout"},
-}
 _PACKAGE = Path(__file__).parent
-_RECORDS = pytest.StashKey[list["TestRecord"]]()
-_RECORD = pytest.StashKey["TestRecord"]()
-_ATTESTED = pytest.StashKey[dict[str, Any]]()
 _BENCH = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "conformance of a speech backend")
-    for name, settings in _OPTIONS.items():
+    for name, settings in OPTIONS.items():
         group.addoption(f"--{name}", dest=f"conformance_{name.replace('-', '_')}", **settings)
 
 
-def _option(config: pytest.Config, name: str) -> Any:
-    """An option, else its environment variable (several values are separated by commas)."""
-    value = config.getoption(f"conformance_{name}")
-    if value is not None:
-        return value
-    text = os.environ.get(f"CONFORMANCE_{name.upper()}")
-    if not text:
-        return None
-    if name in ("backend", "model", "requirement"):
-        return text.split(",")
-    return int(text) if name == "threads" else text
-
-
+@pytest.hookimpl(tryfirst=True)  # before JUnit asks where to write
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requirement(id): the requirements of the contract it checks"
     )
-    config.stash[_RECORDS] = []
-    config.stash[_ATTESTED] = {}
+    config.pluginmanager.register(reporting, "conformance.reporting")
     # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
     arguments = config.invocation_params.args
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
@@ -106,11 +87,15 @@ def _models(config: pytest.Config) -> list[Path]:
 
 
 def _backends(config: pytest.Config) -> list[str]:
-    from soprano.backends import installed_backends
+    from soprano.backends import backend_names, installed_backends
 
     names = _option(config, "backend") or installed_backends()
     if not names:
         raise pytest.UsageError("no backend is installed: nothing would be judged")
+    for name in names:
+        if ":" not in name and name not in backend_names():
+            known = ", ".join(backend_names())
+            raise pytest.UsageError(f"no backend {name!r}; known: {known}, or package:factory")
     return list(names)
 
 
@@ -140,15 +125,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = _option(config, "requirement")
     if not wanted:
         return
-    kept = [item for item in items if any(r.startswith(tuple(wanted)) for r in _requirements(item))]
+    prefixes = tuple(wanted)
+    kept = [i for i in items if any(name.startswith(prefixes) for name in requirements_of(i))]
     if not kept:
         raise pytest.UsageError(f"no test checks a requirement named {', '.join(wanted)}")
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
-
-
-def _requirements(item: pytest.Item) -> tuple[str, ...]:
-    return tuple(r for mark in item.iter_markers("requirement") for r in mark.args)
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +143,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     opened = open_backend(
         name, model, _option(config, "precision") or "fp32", _option(config, "threads")
     )
-    config.stash[_ATTESTED][f"{name}-{model.name}"] = {
+    config.stash[ATTESTED][f"{name}-{model.name}"] = {
         field: {"value": attested.value, "how": attested.how}
         for field, attested in opened.attest().items()
     }
@@ -200,7 +182,7 @@ def _stage(request: pytest.FixtureRequest, method: str, shared: Any) -> Any:
 
     opened = open_backend(request.param, _models(request.config)[0])
     if not hasattr(opened, method):
-        pytest.skip(f"{request.param} uses the shared stage")
+        raise NotDeclared(f"{request.param} brings no {method} of its own")
     return getattr(opened, method)
 
 
@@ -246,94 +228,22 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     """Compares and records; a test that passes without having compared anything fails."""
     from conformance.ledger import Judge
 
-    return Judge(request.node.stash[_RECORD])
+    if "backend" in request.fixturenames:
+        _require_declared(request.getfixturevalue("backend"), requirements_of(request.node))
+    return Judge(request.node.stash[RECORD])
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Any:
-    from conformance.ledger import TestRecord
+def _require_declared(backend: Backend, names: tuple[str, ...]) -> None:
+    """The capabilities that the contract says a requirement needs."""
+    from conformance.contract import requirements
 
-    if _PACKAGE in item.path.parents:
-        item.stash[_RECORD] = TestRecord(item.nodeid, _requirements(item), _subject(item))
-        item.config.stash[_RECORDS].append(item.stash[_RECORD])
-    return (yield)
-
-
-def _subject(item: pytest.Item) -> str:
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    if "backend" in parameters:
-        name, model = parameters["backend"]
-        return f"{name}-{model.name}"
-    stages = [value for name, value in parameters.items() if name.endswith("_stage")]
-    return stages[0] if stages else "shared"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    report: pytest.TestReport = yield
-    record = item.stash.get(_RECORD, None)
-    if record is None:
-        return report
-    if report.when == "call" and report.passed and not record.comparisons and record.requirements:
-        report.outcome = "failed"
-        report.longrepr = "the test passed without having compared anything"
-    _enter_verdict(record, report, call)
-    if report.failed and report.when == "call":
-        report.sections.append(("repeat with", _repeat_command(item)))
-        attested = item.config.stash[_ATTESTED].get(record.subject, {})
-        text = ", ".join(f"{name} {field['value']}" for name, field in attested.items())
-        report.sections.append(("effective configuration", f"{record.subject}: {text}"))
-    return report
-
-
-def _enter_verdict(
-    record: TestRecord, report: pytest.TestReport, call: pytest.CallInfo[None]
-) -> None:
-    from conformance.ledger import MistrustedError
-
-    if report.skipped:
-        record.verdict, record.message = "not-applicable", str(report.longrepr)
-    elif report.failed:
-        mistrusted = call.excinfo is not None and call.excinfo.errisinstance(MistrustedError)
-        record.verdict = (
-            "error" if report.when != "call" else "mistrusted" if mistrusted else "fail"
-        )
-        record.message = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
-    elif report.when == "call":
-        record.verdict = "tie" if record.ties else "pass"
-
-
-def _repeat_command(item: pytest.Item) -> str:
-    arguments = " ".join(str(argument) for argument in item.config.invocation_params.args)
-    return f"pytest {arguments} -k '{item.name}'"
+    for name in names:
+        row = requirements().get(name)
+        if row and row.needs and not getattr(backend.capabilities, row.needs):
+            raise NotDeclared(f"{name} needs {row.needs}, which {backend.name} does not declare")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    from conformance.ledger import document, summarize, write
-
-    _report_factors(terminalreporter, config)
-    records = [record for record in config.stash[_RECORDS] if record.requirements]
-    if not records:
-        return
-    terminalreporter.section("conformance by requirement")
-    for name, entry in summarize(records).items():
-        nearest = entry["nearest"]
-        share = (
-            f"{nearest['quantity']}: worst {nearest['worst']:.3g} of {nearest['limit']:.3g}"
-            if (nearest and isinstance(nearest["worst"], float) and nearest["limit"])
-            else ""
-        )
-        terminalreporter.write_line(
-            f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
-            f"{entry['elements']:>12,} compared  {share}"
-        )
-    folder = _option(config, "report_dir")
-    if folder:
-        content = document(records, _environment(), config.stash[_ATTESTED])
-        write(Path(folder) / "conformance.json", content)
-
-
-def _report_factors(terminalreporter: Any, config: pytest.Config) -> None:
     """The real-time factors of the benchmarks that made sound."""
     session = getattr(config, "_benchmarksession", None)
     timed = [b for b in getattr(session, "benchmarks", []) if "rtf" in b.extra_info]
@@ -344,15 +254,3 @@ def _report_factors(terminalreporter: Any, config: pytest.Config) -> None:
         terminalreporter.write_line(
             f"{bench.name:40} {bench.extra_info['rtf']:.4f}  {rate:,.0f} tokens/s"
         )
-
-
-def _environment() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("soprano-conformance", "numpy", "onnxruntime", "openvino", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

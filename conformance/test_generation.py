@@ -190,7 +190,10 @@ def test_what_a_backend_does_not_declare_is_not_asked_of_it(judge: Judge, lackin
 def test_a_batch_of_no_rows_is_refused(judge: Judge, batch_size: int) -> None:
     backend = ScriptedBackend(reciting({ASK: [5]}))
     judge.refuses(
-        "batch_size", lambda: list(generate(backend, [prompt()], batch_size=batch_size)), ValueError
+        "batch_size",
+        lambda: list(generate(backend, [prompt()], batch_size=batch_size)),
+        ValueError,
+        accepts=lambda: list(generate(backend, [prompt()], batch_size=1)),
     )
 
 

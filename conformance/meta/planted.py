@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from soprano.backends import Backend, Output, open_backend
+from soprano.errors import BackendError
 from soprano.model import ModelFolder
 
 
@@ -80,3 +81,8 @@ class ZeroPaddedBatch(Port):
         for row, length in enumerate(lengths):
             spectrum[row, :, self.config.decoder.frames(int(length)) :] = 0
         return spectrum
+
+
+def unable(folder: ModelFolder, *, precision: str, threads: int | None) -> Backend:
+    """A backend whose runtime does not start."""
+    raise BackendError("no such accelerator")

@@ -1,123 +1,18 @@
-"""What each comparator must let pass and must not: the suite's own truth table."""
+"""Runs of the suite that must be red: what was selected, started, found or skipped wrongly."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from conformance import compare
-from conformance.compare import Limit
-from conformance.ledger import Judge, MistrustedError, TestRecord, summarize
+from conformance.vectors import fixture_models
 
-LIMIT = Limit(rms=1e-3, worst=1e-2)
-WAVE = np.sin(np.arange(1000) / 7)
-
-
-def altered(index: int, value: float) -> np.ndarray:
-    array = WAVE.astype(np.float32)
-    array[index] = value
-    return array
-
-
-HOLDS = {
-    "itself": WAVE.astype(np.float32),
-    "noise below the limit": (WAVE + 5e-4 * np.cos(np.arange(1000))).astype(np.float32),
-    "minus zero for zero": altered(0, -0.0),
-}
-BREAKS = {
-    "a NaN": altered(999, np.nan),
-    "an Inf": altered(5, np.inf),
-    "one element beyond its limit": altered(500, WAVE[500] + 0.011),
-    "small errors everywhere": (WAVE + 2e-3).astype(np.float32),
-    "zeros": np.zeros(1000, np.float32),
-    "inverted polarity": (-WAVE).astype(np.float32),
-    "one sample late": np.roll(WAVE, 1).astype(np.float32),
-    "reversed": WAVE[::-1].astype(np.float32),
-    "one sample short": WAVE[:-1].astype(np.float32),
-    "another shape": WAVE.astype(np.float32)[None],
-    "another dtype": WAVE,
-    "a list": WAVE.tolist(),
-    "nothing": np.zeros(0, np.float32),
-}
-
-
-@pytest.mark.parametrize("name", HOLDS)
-def test_close_holds_for(name):
-    assert compare.floats("q", HOLDS[name], WAVE, LIMIT).fault is None
-
-
-@pytest.mark.parametrize("name", BREAKS)
-def test_close_breaks_for(name):
-    assert compare.floats("q", BREAKS[name], WAVE, LIMIT).fault is not None
-
-
-def test_close_finds_one_bad_element_in_a_million():
-    expected = np.zeros(1_000_000)
-    actual = expected.astype(np.float32)
-    actual[654_321] = 0.02
-    found = compare.floats("q", actual, expected, LIMIT)
-    assert found.fault is not None
-    assert found.where == (654_321,)
-
-
-def test_an_expectation_that_is_not_finite_never_holds():
-    expected = np.array([1.0, np.nan])
-    assert compare.floats("q", expected.astype(np.float32), expected, LIMIT).fault is not None
-
-
-def test_nothing_compared_with_nothing_is_a_fault():
-    empty = np.zeros((2, 0), np.float32)
-    assert compare.floats("q", empty, empty, LIMIT).fault is not None
-    assert compare.bits("q", empty, empty).fault is not None
-
-
-def test_bits_tell_minus_zero_from_zero():
-    zero = np.zeros(3, np.float32)
-    assert compare.bits("q", zero.copy(), zero).fault is None
-    assert compare.bits("q", -zero, zero).fault is not None
-
-
-@pytest.mark.parametrize(
-    ("actual", "expected"),
-    [([1, 2], [1, 3]), ([1, 2], [1, 2, 3]), ("a", "b"), (1, True), ((1,), [1]), (1, "1")],
-)
-def test_values_break_for_what_differs(actual, expected):
-    assert compare.values("q", actual, expected).fault is not None
-
-
-def test_values_refuse_floats():
-    with pytest.raises(TypeError):
-        compare.values("q", np.ones(3), np.ones(3))
-
-
-@pytest.mark.parametrize("limit", [(0, 1), (1, 0), (np.inf, 1), (1, np.nan), (-1, 1)])
-def test_a_limit_is_positive_and_finite(limit):
-    with pytest.raises(ValueError, match="limit"):
-        Limit(*limit)
-
-
-def test_a_limit_that_would_forgive_zeros_is_mistrusted():
-    judge = Judge(TestRecord("node", ("XX-01",), "shared"))
-    with pytest.raises(MistrustedError, match="zeros"):
-        judge.close("q", WAVE.astype(np.float32), WAVE, Limit(rms=1.0, worst=1.5))
-
-
-def test_a_decoy_that_would_pass_is_mistrusted():
-    judge = Judge(TestRecord("node", ("XX-01",), "shared"))
-    with pytest.raises(MistrustedError, match="decoy"):
-        judge.close("q", WAVE.astype(np.float32), WAVE, LIMIT, decoys=(HOLDS["itself"],))
-
-
-def test_the_worst_test_decides_a_requirement():
-    records = [
-        TestRecord(f"n{i}", ("XX-01",), "shared", verdict=v)
-        for i, v in enumerate(("pass", "tie", "fail", "pass"))
-    ]
-    assert summarize(records)["XX-01"]["verdict"] == "fail"
-    assert summarize(records[:2])["XX-01"]["verdict"] == "tie"
+MODEL = next(path for path in fixture_models() if path.name == "v11")
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -140,3 +35,134 @@ def test_a_selection_that_selects_nothing_is_red(arguments, words):
     status, output = run("--pyargs", "conformance", *arguments)
     assert status not in (0,)
     assert words in output
+
+
+SKIPPING = """
+import sys, pytest
+
+class Skipping:
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            item.add_marker({mark})
+
+sys.exit(pytest.main(sys.argv[1:], plugins=[Skipping()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "port"),
+    [("pytest.mark.skip('not today')", "Port"), ("pytest.mark.xfail", "NoisyLogits")],
+)
+def test_a_skip_that_is_not_listed_is_red(mark, port):
+    command = [sys.executable, "-c", SKIPPING.format(mark=mark), "-p", "no:cacheprovider"]
+    command += ["--pyargs", "conformance", "--requirement", "LM-02", "--model", str(MODEL)]
+    command += ["--backend", f"conformance.meta.planted:{port}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1, result.stdout
+    assert "LM-02    error" in result.stdout
+
+
+def test_a_backend_that_cannot_start_is_an_error(tmp_path):
+    factory = "conformance.meta.planted:unable"
+    arguments = ("--backend", factory, "--model", str(MODEL), "--requirement", "LM-01")
+    status, output = run("--pyargs", "conformance", *arguments)
+    assert status == 1
+    assert "LM-01    error" in output
+    assert "no such accelerator" in output
+
+
+def test_a_model_without_golden_values_is_an_error(tmp_path):
+    """Neither weights nor a pack of its identity: a bundle from elsewhere."""
+    from soprano.export.bundle import export_bundle
+
+    bundle = export_bundle(MODEL, tmp_path / "bundle", to="openvino")
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    manifest["model"]["identity"] = "0" * 64
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    arguments = ("--backend", "openvino_cpu", "--model", str(bundle), "--requirement", "LM-01")
+    status, output = run("--pyargs", "conformance", *arguments)
+    assert status == 1
+    assert "LM-01    error" in output
+    assert "--reference" in output
+    status, output = run("--pyargs", "conformance", *arguments, "--reference", str(MODEL))
+    assert status == 0, output
+
+
+def test_an_output_of_another_name_is_an_error(tmp_path):
+    import onnx
+
+    from soprano.export.bundle import export_bundle
+
+    bundle = export_bundle(MODEL, tmp_path / "bundle", to="onnx")
+    path = bundle / "onnx" / "decoder.onnx"
+    graph = onnx.load(path, load_external_data=False)
+    output = graph.graph.output[0]
+    for node in graph.graph.node:
+        node.output[:] = ["frames" if name == output.name else name for name in node.output]
+    output.name = "frames"
+    path.write_bytes(graph.SerializeToString())
+    arguments = ("--backend", "onnx_cpu", "--model", str(bundle), "--requirement", "DE-01")
+    status, shown = run("--pyargs", "conformance", *arguments)
+    assert status == 1
+    assert "DE-01    pass" not in shown
+
+
+def test_the_suite_runs_and_reports_without_knowledge_of_pytest(tmp_path):
+    command = [sys.executable, "-m", "conformance", "run", "--requirement", "AO-02"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    report = tmp_path / "conformance-report"
+    assert sorted(path.name for path in report.iterdir()) == ["conformance.json", "junit.xml"]
+    document = json.loads((report / "conformance.json").read_text(encoding="utf-8"))
+    assert document["results"]["shared"]["AO-02"]["verdict"] == "pass"
+    shutil.rmtree(report)
+    command[-1] = "ZZ-99"
+    assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 2
+
+
+def deviation(tmp_path: Path, bound: str, expires: str = "2999-01-01") -> str:
+    """A claim that the steps of a noisy port err."""
+    path = tmp_path / "deviations.toml"
+    path.write_text(
+        f"""
+[[deviation]]
+requirement = "LM-02"
+subject = "conformance.meta.planted:*"
+owner = "a port's author"
+reason = "its steps are noisy"
+bound = {bound}
+expires = {expires}
+""",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("port", "bound", "expires", "verdict"),
+    [
+        ("NoisyLogits", "1000.0", "2999-01-01", "deviation"),
+        ("NoisyLogits", "1.01", "2999-01-01", "fail"),
+        ("NoisyLogits", '"exact"', "2999-01-01", "fail"),
+        ("NoisyLogits", "1000.0", "2020-01-01", "fail"),
+        ("Port", "1000.0", "2999-01-01", "fail"),
+    ],
+)
+def test_a_claimed_deviation_is_strict(tmp_path, port, bound, expires, verdict):
+    claims = deviation(tmp_path, bound, expires)
+    arguments = ("--backend", f"conformance.meta.planted:{port}", "--deviations", claims)
+    arguments += ("--model", str(MODEL), "--requirement", "LM-02")
+    status, output = run("--pyargs", "conformance", *arguments)
+    assert f"LM-02    {verdict} " in output, output
+    assert status == (0 if verdict == "deviation" else 1)
+
+
+@pytest.mark.parametrize("claims", ["[[deviation]]", "x = 1", "[", None])
+def test_a_file_of_claims_that_cannot_be_read_is_red(tmp_path, claims):
+    path = tmp_path / "claims.toml"
+    if claims is not None:
+        path.write_text(claims, encoding="utf-8")
+    arguments = ("--requirement", "AO-02", "--deviations", str(path))
+    status, output = run("--pyargs", "conformance", *arguments)
+    assert status == 4
+    assert "claims.toml" in output
