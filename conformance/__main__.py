@@ -44,4 +44,20 @@ def export(to: str, output: Path) -> None:
         click.echo(export_bundle(model, output / model.name, to=to), err=True)
 
 
+@cli.command()
+def contract() -> None:
+    """Print each requirement with the tests that check it."""
+    from conformance.contract import collect, read
+
+    found: dict[str, set[str]] = {}
+    for node, names in collect().items():
+        for name in names:
+            found.setdefault(name, set()).add(node.rsplit("/", 1)[-1].split("[")[0])
+    for row in read():
+        needs = f", needs {row.needs}" if row.needs else ""
+        click.echo(f"{row.id} ({row.level}{needs}; limit: {row.limit}) {row.law}")
+        for test in sorted(found.get(row.id, ())):
+            click.echo(f"    {test}")
+
+
 cli()
