@@ -102,5 +102,4 @@ class ScriptedBackend:
 
 def _state(cache: list[Ids]) -> State:
     lengths = np.array([len(ids) for ids in cache], np.int64)
-    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    return State(list(cache), mask, lengths)
+    return State(list(cache), lengths)

@@ -103,7 +103,7 @@ class Backend(Protocol):
 
 
 _BUILT_IN = {
-    "onnx_cpu": ("soprano.backends.onnx:OnnxBackend", "onnxruntime", "onnx"),
+    "onnx_cpu": ("soprano.backends.onnx:open_onnx", "onnxruntime", "onnx"),
     "openvino_cpu": ("soprano.backends.openvino:OpenVinoBackend", "openvino", "openvino"),
     "pytorch": ("soprano.backends.pytorch:PyTorchBackend", "torch", "torch"),
 }

@@ -10,6 +10,7 @@ from soprano.errors import MissingExtraError, ModelError
 from soprano.model import ModelFolder
 
 LANGUAGE_MODEL, DECODER = "lm_step", "decoder"
+FUSED_LANGUAGE_MODEL = "lm_step_fused"  # for ONNX Runtime alone
 
 
 Network = TypeVar("Network")
@@ -25,7 +26,7 @@ class GraphSource:
 
 
 def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
-    """The graph of one network (`LANGUAGE_MODEL` or `DECODER`); None in a bundle without it."""
+    """The graph of one network, by its file's stem; None where it is neither there nor writable."""
     for root in (folder.path / "onnx", folder.path):
         path = root / f"{part}.onnx"
         if path.is_file():
@@ -70,6 +71,7 @@ def require(network: Network | None, part: str) -> Network:
 
 def _write(folder: ModelFolder, part: str) -> GraphSource:
     try:
+        from soprano.export.fused import fused_language_model_graph
         from soprano.export.graph import Weights
         from soprano.export.onnx import decoder_graph, language_model_graph
     except ImportError as error:
@@ -77,14 +79,15 @@ def _write(folder: ModelFolder, part: str) -> GraphSource:
             "a checkpoint without graphs needs the onnx package: "
             f"pip install 'soprano-conformance[onnx]' ({error})"
         ) from None
-    lm = part == LANGUAGE_MODEL
+    lm = part != DECODER
     index = folder.language_model_index if lm else folder.decoder_index
     homes = {tensor.path.parent for tensor in index.values()}
     weights: Weights = index
     if len(homes) != 1:  # not in one folder, as graphs want them, or not in safetensors files
         weights = folder.language_model_weights() if lm else folder.decoder_weights()
     if lm:
-        graph = language_model_graph(folder.config.language_model, weights)
+        write = language_model_graph if part == LANGUAGE_MODEL else fused_language_model_graph
+        graph = write(folder.config.language_model, weights)
     else:
         graph = decoder_graph(folder.config.decoder, weights)
     home = homes.pop() if len(homes) == 1 else folder.path

@@ -1,32 +1,43 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, on fused operators and a cache that is written in place."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime as ort
 
-from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
+from soprano.backends import Attestation, Backend, Capabilities, Float32, Int64
 from soprano.backends.graphs import (
     DECODER,
+    FUSED_LANGUAGE_MODEL,
     LANGUAGE_MODEL,
-    GraphSource,
     find_graph,
     require,
 )
-from soprano.backends.rows import RowBackend, require_precision, widen_cache
-from soprano.errors import BackendError, ModelError
-from soprano.export.names import cache_names
+from soprano.backends.in_place import InPlaceCacheBackend, Source
+from soprano.backends.onnx_session import attest, open_sessions, spectrum
+from soprano.backends.onnx_standard import StandardOnnxBackend
+from soprano.backends.rows import require_precision
+from soprano.config import LanguageModelConfig
+from soprano.export.names import cache_names, padded_head
 from soprano.model import ModelFolder
 
-Cache = list[ort.OrtValue]  # keys and values layer by layer, each (B, KV heads, S, head_dim)
 
-_PROVIDER = "CPUExecutionProvider"
+def open_onnx(
+    folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
+) -> Backend:
+    """The fastest form of a model folder that ONNX Runtime can run.
+
+    A bundle that has a standard language model and nothing to fuse it from runs as it is.
+    """
+    fused, standard = (find_graph(folder, part) for part in (FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL))
+    kind = OnnxBackend if fused or not standard else StandardOnnxBackend
+    return kind(folder, precision=precision, threads=threads)
 
 
-class OnnxBackend(RowBackend):
-    """The graphs of a bundle or of a checkpoint; the cache stays in the runtime's tensors."""
+class OnnxBackend(InPlaceCacheBackend):
+    """The fused language model and the decoder of a bundle or of a checkpoint."""
 
     name = "onnx_cpu"
 
@@ -36,129 +47,76 @@ class OnnxBackend(RowBackend):
         require_precision(precision, folder.precision, self.name)
         self.config = folder.config
         self.capabilities = Capabilities(precision=precision)
-        self._threads = threads
-        graphs = {part: find_graph(folder, part) for part in (LANGUAGE_MODEL, DECODER)}
-        if not any(graphs.values()):
-            raise ModelError(
-                f"{folder.path} has neither ONNX graphs nor weights to write them from"
-            )
-        self._sessions = {part: self._session(g) for part, g in graphs.items() if g}
-
-    @property
-    def _language_model(self) -> ort.InferenceSession:
-        return require(self._sessions.get(LANGUAGE_MODEL), LANGUAGE_MODEL)
-
-    @property
-    def _decoder(self) -> ort.InferenceSession:
-        return require(self._sessions.get(DECODER), DECODER)
-
-    def _session(self, graph: GraphSource) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.intra_op_num_threads = self._threads or 0
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(graph.folder)
-        )
-        source: Any = str(graph.path) if graph.path else graph.content
-        try:
-            session = ort.InferenceSession(source, options, providers=[_PROVIDER])
-        except Exception as error:  # the runtime's errors share no base but Exception
-            where = graph.path or graph.folder
-            raise ModelError(f"ONNX Runtime cannot load {where}: {error}") from None
-        granted = session.get_session_options()
-        if session.get_providers() != [_PROVIDER]:
-            raise BackendError(f"ONNX Runtime uses {session.get_providers()}, not {_PROVIDER}")
-        if self._threads and granted.intra_op_num_threads != self._threads:
-            raise BackendError(
-                f"ONNX Runtime uses {granted.intra_op_num_threads} threads, not {self._threads}"
-            )
-        return session
+        parts = {LANGUAGE_MODEL: FUSED_LANGUAGE_MODEL, DECODER: DECODER}
+        graphs = {part: find_graph(folder, file) for part, file in parts.items()}
+        self._sessions = open_sessions(graphs, threads)
+        self._rotations = rotations(self.config.language_model, 0)
 
     def attest(self) -> Attestation:
-        session = next(iter(self._sessions.values()))
-        options = session.get_session_options()
-        threads = options.intra_op_num_threads
-        return {
-            "version": Attested(ort.__version__, "read back"),
-            "device": Attested(" ".join(session.get_providers()), "read back"),
-            "threads": Attested(str(threads or "one a core"), "read back"),
-            "precision": Attested(_probe_precision(options), "inferred"),
-            "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
-            "optimisation": Attested(options.graph_optimization_level.name, "read back"),
-            "instruction set": Attested(" ".join(_simd()), "inferred"),
-        }
+        return attest(next(iter(self._sessions.values())), "fused operators")
 
     def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: Cache
-    ) -> tuple[Float32, Float32, Cache]:
-        session = self._language_model
-        binding = session.io_binding()
+        self, ids: Int64, last: Int64, lengths: Int64, cache: _Buffers
+    ) -> tuple[Float32, Float32]:
+        total, model = int(lengths.max()), self.config.language_model
+        if total > len(self._rotations[0]):
+            self._rotations = rotations(model, 2 * total)
+        logits = np.empty((len(ids), model.vocab_size), np.float32)
+        hidden = np.empty((len(ids), model.hidden_size), np.float32)
+        binding = cache.binding
         for name, values in (
-            ("input_ids", ids),
-            ("attention_mask", mask),
-            ("position_ids", positions),
+            ("input_ids", np.ascontiguousarray(ids)),
+            ("last_columns", last[:, None, None]),
+            ("row_lengths", (lengths - 1).astype(np.int32)),
+            ("total_length", np.array(total, np.int32)),
+            ("cos", self._rotations[0]),
+            ("sin", self._rotations[1]),
         ):
-            binding.bind_cpu_input(name, np.ascontiguousarray(values))
-        names = cache_names(self.config.language_model.num_hidden_layers)
-        for (name, _), past in zip(names, cache, strict=True):
-            binding.bind_ortvalue_input(name, past)
-        for name in ("logits", "last_hidden_state", *(present for _, present in names)):
-            binding.bind_output(name)  # the runtime allocates: sizes grow with the cache
-        session.run_with_iobinding(binding)
-        logits, hidden, *present = binding.get_outputs()
-        return logits.numpy(), hidden.numpy(), present
+            binding.bind_cpu_input(name, values)
+        for name, values in (("logits", logits), ("last_hidden_state", hidden)):
+            _bind_output(binding, name, values)
+        cache.session.run_with_iobinding(binding)
+        return logits, hidden
 
     def _spectrum(self, hidden: Float32) -> Float32:
-        inputs = {"hidden_states": np.ascontiguousarray(hidden)}
-        spectrum: Float32 = self._decoder.run(["spectrum"], inputs)[0]
-        return spectrum
+        return spectrum(require(self._sessions.get(DECODER), DECODER), hidden)
 
-    def _empty(self, batch: int) -> Cache:
+    def _gather(
+        self, sources: Sequence[Source], columns: int, capacity: int, batch: int
+    ) -> _Buffers:
+        session = require(self._sessions.get(LANGUAGE_MODEL), LANGUAGE_MODEL)
         model = self.config.language_model
-        empty = np.zeros((batch, model.num_key_value_heads, 0, model.head_dim), np.float32)
-        return [ort.OrtValue.ortvalue_from_numpy(empty)] * (2 * model.num_hidden_layers)
-
-    def _copy(self, cache: Cache) -> Cache:
-        return cache  # tensors of a cache are never written to
-
-    def _take(self, cache: Cache, rows: Int64, columns: Int64) -> Cache:
-        return [_value(past.numpy()[rows][:, :, columns]) for past in cache]
-
-    def _merge(self, first: Cache, second: Cache) -> Cache:
-        width = max(first[0].shape()[2], second[0].shape()[2])
-        return [
-            _value(np.concatenate([widen_cache(x.numpy(), width) for x in pair]))
-            for pair in zip(first, second, strict=True)
-        ]
+        shape = (batch, model.num_key_value_heads, capacity, padded_head(model))
+        buffers = [np.zeros(shape, np.float32) for _ in range(2 * model.num_hidden_layers)]
+        first = 0
+        for source in sources:
+            there = slice(first, first + len(source.rows))
+            for new, old in zip(buffers, source.cache.arrays, strict=True):
+                kept = min(columns, old.shape[2])
+                new[there, :, :kept] = old[source.rows, :, :kept]
+            first += len(source.rows)
+        return _Buffers(session, buffers)
 
 
-def _value(array: Float32) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+class _Buffers:
+    """Keys and values layer by layer, each (B, KV heads, capacity, D), bound both ways."""
+
+    def __init__(self, session: ort.InferenceSession, arrays: list[Float32]) -> None:
+        self.session, self.arrays = session, arrays
+        self.binding = session.io_binding()
+        for (past, present), array in zip(cache_names(len(arrays) // 2), arrays, strict=True):
+            pointer, shape = array.ctypes.data, array.shape
+            self.binding.bind_input(past, "cpu", 0, np.float32, shape, pointer)
+            self.binding.bind_output(present, "cpu", 0, np.float32, shape, pointer)
 
 
-def _simd() -> list[str]:
-    """The instruction sets that NumPy found on this CPU (the runtime does not tell its own)."""
-    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return found or ["baseline"]
+def _bind_output(binding: ort.IOBinding, name: str, values: Float32) -> None:
+    binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
 
 
-def _probe_precision(options: ort.SessionOptions) -> str:
-    """The precision of a matrix product under these options: 1 + 2**-12 is 1 in bfloat16."""
-    from onnx import TensorProto, helper
-
-    size = 64
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "probe",
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size])
-            for name in ("x", "w")
-        ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [size, size])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER])
-    x = np.eye(size, dtype=np.float32) * np.float32(1 + 2**-12)
-    product = session.run(None, {"x": x, "w": np.eye(size, dtype=np.float32)})[0]
-    return "float32" if np.array_equal(product, x) else "below float32"
+def rotations(config: LanguageModelConfig, positions: int) -> tuple[Float32, Float32]:
+    """Cosines and sines (positions, padded head / 2), rounded once from float64."""
+    frequencies = config.rope_theta ** -(np.arange(0, config.head_dim, 2) / config.head_dim)
+    angles = np.zeros((positions, padded_head(config) // 2))
+    angles[:, : len(frequencies)] = np.arange(positions)[:, None] * frequencies
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

@@ -18,7 +18,8 @@ from soprano.backends.graphs import (
     find_graph,
     require,
 )
-from soprano.backends.rows import RowBackend, require_precision, widen_cache
+from soprano.backends.growing import GrowingCacheBackend, widen_cache
+from soprano.backends.rows import require_precision
 from soprano.errors import BackendError, ModelError
 from soprano.export.names import cache_names
 from soprano.model import ModelFolder
@@ -34,7 +35,7 @@ _SETTINGS = {
 }
 
 
-class OpenVinoBackend(RowBackend):
+class OpenVinoBackend(GrowingCacheBackend):
     """The IR of a bundle, or ONNX graphs converted at load."""
 
     name = "openvino_cpu"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
-from soprano.backends.rows import RowBackend, require_precision
+from soprano.backends.growing import GrowingCacheBackend
+from soprano.backends.rows import require_precision
 from soprano.errors import BackendError
 from soprano.model import ModelFolder
 from soprano.reference.checkpoint import load_decoder, load_language_model
 from soprano.reference.lm import Cache
 
 
-class PyTorchBackend(RowBackend):
+class PyTorchBackend(GrowingCacheBackend):
     """The baseline that other backends are compared with; eager, float32.
 
     PyTorch has one thread pool a process: `threads` sets it for every model.

@@ -1,24 +1,21 @@
 """Rows of different lengths: what the runtimes share around their networks.
 
-A runtime supplies `_run`, `_empty`, `_copy`, `_take`, `_merge` and `_spectrum` on its own kind of
-cache; the protocol's bookkeeping of masks, positions and consumed states is written here once.
+The protocol's checks and its consumed states are written here once, and the decoder's ragged
+batches; how a runtime keeps its cache is `growing.py` or `in_place.py`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from soprano.backends import Capabilities, Float32, Int64, Output
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
-
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -26,11 +23,10 @@ class State:
     """The cache of a batch of rows; a value that the step that uses it consumes."""
 
     cache: Any  # of the runtime
-    mask: Bool  # (B, S): which columns of the cache are real
     lengths: Int64  # (B,): ids each row has seen
-    consumed: bool = False
+    consumed: bool = field(default=False, kw_only=True)
 
-    def consume(self) -> State:
+    def consume(self) -> Self:
         if self.consumed:
             raise BackendError("state was already consumed: fork it to use it twice")
         self.consumed = True
@@ -38,33 +34,28 @@ class State:
 
 
 class RowBackend(ABC):
-    """Prefill, step and decode of ragged batches over a network that knows only rectangles."""
+    """The protocol over a network that knows only rectangles."""
 
     name: str
     config: ModelConfig
     capabilities: Capabilities
 
     @abstractmethod
-    def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: Any
-    ) -> tuple[Float32, Float32, Any]:
-        """Logits (B, T, V), hidden (B, T, H) and the grown cache."""
+    def _prefill(self, ids: Int64, lengths: Int64) -> Output:
+        """As `prefill`, of checked arguments."""
 
     @abstractmethod
-    def _empty(self, batch: int) -> Any:
-        """A cache of no columns."""
+    def _step(self, ids: Int64, state: Any) -> Output:
+        """As `step`, of checked arguments and a state that is now this call's own."""
 
     @abstractmethod
-    def _copy(self, cache: Any) -> Any:
-        """An independent copy."""
+    def _fork(self, state: Any) -> Any: ...
 
     @abstractmethod
-    def _take(self, cache: Any, rows: Int64, columns: Int64) -> Any:
-        """The given rows and columns."""
+    def _select(self, state: Any, rows: Int64) -> Any: ...
 
     @abstractmethod
-    def _merge(self, first: Any, second: Any) -> Any:
-        """The rows of both, the narrower cache widened on the right."""
+    def _join(self, first: Any, second: Any) -> Any: ...
 
     @abstractmethod
     def _spectrum(self, hidden: Float32) -> Float32:
@@ -78,60 +69,36 @@ class RowBackend(ABC):
             )
         if not lengths.size or lengths.min() < 1 or lengths.max() > ids.shape[1]:
             raise ValueError(f"lengths must be 1 to {ids.shape[1]}, got {lengths.tolist()}")
-        columns = np.arange(ids.shape[1])
-        mask = columns < lengths[:, None]
-        self._check_ids(ids[mask])
-        positions = np.broadcast_to(columns, ids.shape)
-        padded = np.where(mask, ids, 0)
-        return self._advance(padded, positions, State(self._empty(len(ids)), mask, lengths))
+        real = np.arange(ids.shape[1]) < lengths[:, None]
+        self._check_ids(ids[real])
+        return self._prefill(np.where(real, ids, 0), lengths)
 
-    def step(self, ids: Int64, state: State) -> Output:
+    def step(self, ids: Int64, state: Any) -> Output:
         ids = np.asarray(ids, np.int64)
         if ids.shape != state.lengths.shape:
             raise ValueError(f"ids must be {state.lengths.shape}, one a row, got {ids.shape}")
         self._check_ids(ids)
         state.consume()
-        mask = np.pad(state.mask, ((0, 0), (0, 1)), constant_values=True)
-        grown = State(state.cache, mask, state.lengths + 1)
-        return self._advance(ids[:, None], state.lengths[:, None], grown)
-
-    def _advance(self, ids: Int64, positions: Int64, state: State) -> Output:
-        logits, hidden, cache = self._run(
-            ids, state.mask.astype(np.int64), np.ascontiguousarray(positions), state.cache
-        )
-        last = np.minimum(state.lengths, ids.shape[1]) - 1
-        rows = np.arange(len(ids))
-        return Output(
-            logits[rows, last], hidden[rows, last], State(cache, state.mask, state.lengths)
-        )
+        return self._step(ids, state)
 
     def _check_ids(self, ids: Int64) -> None:
         size = self.config.language_model.vocab_size
         if ids.min() < 0 or ids.max() >= size:
             raise ValueError(f"ids must be 0 to {size - 1}, got {ids.min()} to {ids.max()}")
 
-    def fork(self, state: State) -> State:
+    def fork(self, state: Any) -> Any:
         if state.consumed:
             raise BackendError("state was already consumed: fork it before")
-        return State(self._copy(state.cache), state.mask, state.lengths)
+        return self._fork(state)
 
-    def select(self, state: State, rows: Sequence[int]) -> State:
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
         state.consume()
-        index = np.asarray(rows, np.int64)
-        mask = state.mask[index]
-        # Columns that no remaining row uses go with the rows that left.
-        columns = np.flatnonzero(mask.any(axis=0))
-        return State(
-            self._take(state.cache, index, columns), mask[:, columns], state.lengths[index]
-        )
+        return self._select(state, np.asarray(rows, np.int64))
 
-    def join(self, first: State, second: State) -> State:
+    def join(self, first: Any, second: Any) -> Any:
         first.consume()
         second.consume()
-        width = max(first.mask.shape[1], second.mask.shape[1])
-        masks = [_widen(first.mask, width), _widen(second.mask, width)]
-        lengths = np.concatenate([first.lengths, second.lengths])
-        return State(self._merge(first.cache, second.cache), np.concatenate(masks), lengths)
+        return self._join(first, second)
 
     def decode(self, hidden: Float32, lengths: Int64) -> Float32:
         hidden, lengths = np.asarray(hidden, np.float32), np.asarray(lengths, np.int64)
@@ -154,15 +121,6 @@ class RowBackend(ABC):
 
     def close(self) -> None:  # noqa: B027 - most runtimes hold nothing beyond the object itself
         """Give back what the runtime holds."""
-
-
-def _widen(mask: Bool, width: int) -> Bool:
-    return np.pad(mask, ((0, 0), (0, width - mask.shape[1])))
-
-
-def widen_cache(cache: Float32, width: int) -> Float32:
-    """Keys or values (B, heads, S, D) with zero columns up to `width`."""
-    return np.pad(cache, ((0, 0), (0, 0), (0, width - cache.shape[2]), (0, 0)))
 
 
 def require_precision(asked: str, offered: str, name: str) -> None:

@@ -23,9 +23,10 @@ import onnx
 from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
-from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, GraphSource
+from soprano.backends.graphs import DECODER, FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, GraphSource
 from soprano.configfile import decoder_document, read_json
 from soprano.errors import ModelError
+from soprano.export.fused import fused_language_model_graph
 from soprano.export.graph import IR_VERSION, OPSET, Weights
 from soprano.export.onnx import decoder_graph, language_model_graph
 from soprano.model import ModelFolder
@@ -185,6 +186,10 @@ def _write_onnx(
         onnx.checker.check_model(str(path), full_check=True)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the written graph {path.name} is not valid ONNX: {error}") from None
+    if part == "lm":
+        fused = fused_language_model_graph(source.config.language_model, index_file(weights))
+        path = folder / "onnx" / f"{FUSED_LANGUAGE_MODEL}.onnx"
+        path.write_bytes(fused.SerializeToString(deterministic=True))
 
 
 def _write_openvino(

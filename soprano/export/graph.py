@@ -49,6 +49,12 @@ class Graph:
         self._nodes.append(helper.make_node("Identity", [value], [name], name=f"output.{name}"))
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
+    def rename(self, value: str, name: str, kind: int, shape: Sequence[int | str]) -> None:
+        """Make a node's own output the graph's output, under another name."""
+        for node in self._nodes:
+            node.output[:] = [name if output == value else output for output in node.output]
+        self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
     def op(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
         """One node with one output; its name tells where in the network it stands."""
         return self.split(kind, *inputs, name=name, count=1, **attributes)[0]
@@ -105,7 +111,10 @@ class Graph:
         )
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[
+                helper.make_opsetid(domain, OPSET if domain == "" else 1)
+                for domain in sorted({"", *(node.domain for node in self._nodes)})
+            ],
             ir_version=IR_VERSION,
             producer_name="soprano-conformance",
         )
