@@ -185,3 +185,27 @@ def test_half_precision_is_rounded_once_and_says_so(judge, tmp_path):
     )
     opened = open_backend("onnx_cpu", folder, precision="fp16")
     judge.equal("precision", opened.capabilities.precision, "fp16")
+
+
+@pytest.mark.requirement("EX-10")
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_large_matrices_are_held_in_few_bits_and_the_same_each_time(judge, tmp_path, precision):
+    folders = [
+        export(SOURCE["v11"], tmp_path / name, to="onnx", precision=precision)
+        for name in ("one", "two")
+    ]
+    first, again = (files(folder) for folder in folders)
+    judge.equal("names", sorted(again), sorted(first))
+    for name, content in first.items():
+        digests = [hashlib.sha256(each).hexdigest() for each in (again[name], content)]
+        judge.equal(name, *digests)
+    judge.refuses(
+        "as fp32",
+        lambda: open_backend("onnx_cpu", folders[0]),
+        BackendError,
+        accepts=lambda: open_backend("onnx_cpu", folders[0], precision),
+    )
+    attested = open_backend("onnx_cpu", folders[0], precision).attest()
+    held = dict(entry.split() for entry in attested["weights"].value.split(", "))
+    judge.equal("products that stay float", held["float32"], "1")  # the decoder's head
+    judge.equal("products in few bits", precision in held, True)

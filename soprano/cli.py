@@ -198,7 +198,12 @@ def _progress(label: str) -> Iterator[Progress | None]:
 @cli.command()
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help=_MODEL_HELP)
 @click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
-@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+    default="fp32",
+    show_default=True,
+)
 @click.option(
     "--part", type=click.Choice(["all", "lm", "decoder"]), default="all", show_default=True
 )

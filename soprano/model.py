@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from soprano.config import ModelConfig, SamplingOptions
 from soprano.configfile import (
@@ -81,8 +82,21 @@ class ModelFolder:
     @cached_property
     def precision(self) -> str:
         """The precision class of the graphs here: a bundle's manifest tells, else float32."""
+        return str(self._precision.get("class", "fp32"))
+
+    def activations(self, runtime: str) -> str:
+        """What the graphs for a runtime ("onnx", "openvino") may round products' inputs to."""
+        return str(self._precision.get("activations", {}).get(runtime, "float32"))
+
+    @property
+    def quantised(self) -> bool:
+        """Whether large matrices are held in few bits."""
+        return self.precision.startswith("int")
+
+    @cached_property
+    def _precision(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
-        return str(read_json(path)["precision"]["class"]) if path.exists() else "fp32"
+        return dict(read_json(path)["precision"]) if path.exists() else {}
 
     @property
     def has_weights(self) -> bool:

@@ -36,11 +36,27 @@ class Capabilities:
     """What a backend declares it can do; the suite asks for what is declared."""
 
     precision: str = "fp32"
+    activations: str = "float32"  # what products round their inputs to: "float32" or "int8"
     batch: bool = True
     fork: bool = True
     select: bool = True
     join: bool = True
     max_length: int | None = None  # ids of prompt and new tokens together; None: no limit
+
+    @property
+    def rounded(self) -> bool:
+        """Whether weights or arithmetic are of a lower class than float32."""
+        return self.precision != "fp32"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are held in few bits."""
+        return self.precision.startswith("int")
+
+    @property
+    def rounds_activations(self) -> bool:
+        """Whether products round what enters them."""
+        return self.activations != "float32"
 
 
 @dataclass(frozen=True)

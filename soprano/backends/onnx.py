@@ -16,7 +16,7 @@ from soprano.backends.graphs import (
     require,
 )
 from soprano.backends.in_place import InPlaceCacheBackend, Source
-from soprano.backends.onnx_session import attest, open_sessions, spectrum
+from soprano.backends.onnx_session import attest, attest_products, open_sessions, spectrum
 from soprano.backends.onnx_standard import StandardOnnxBackend
 from soprano.backends.rows import require_precision
 from soprano.config import LanguageModelConfig
@@ -46,14 +46,16 @@ class OnnxBackend(InPlaceCacheBackend):
     ) -> None:
         require_precision(precision, folder.precision, self.name)
         self.config = folder.config
-        self.capabilities = Capabilities(precision=precision)
+        self.capabilities = Capabilities(precision, folder.activations("onnx"))
         parts = {LANGUAGE_MODEL: FUSED_LANGUAGE_MODEL, DECODER: DECODER}
         graphs = {part: find_graph(folder, file) for part, file in parts.items()}
         self._sessions = open_sessions(graphs, threads)
+        self._quantised = list(graphs.values()) if folder.quantised else []
         self._rotations = rotations(self.config.language_model, 0)
 
     def attest(self) -> Attestation:
-        return attest(next(iter(self._sessions.values())), "fused operators")
+        attested = attest(next(iter(self._sessions.values())), "fused operators")
+        return attested | attest_products(self._quantised) if self._quantised else attested
 
     def _run(
         self, ids: Int64, last: Int64, lengths: Int64, cache: _Buffers

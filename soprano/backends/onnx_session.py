@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,13 @@ import onnxruntime as ort
 
 from soprano.backends import Attestation, Attested, Float32
 from soprano.backends.graphs import GraphSource
+from soprano.backends.products import attested_weights, onnx_products
 from soprano.errors import BackendError, ModelError
 
 PROVIDER = "CPUExecutionProvider"
 
 
-def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSession:
-    """A session of one graph, or an error where the runtime does not grant what is asked for."""
+def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -27,9 +27,18 @@ def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSessio
         ("session.use_device_allocator_for_initializers", "1"),
     ):
         options.add_session_config_entry(name, value)
-    source: Any = str(graph.path) if graph.path else graph.content
+    return options
+
+
+def _readable(graph: GraphSource) -> Any:
+    return str(graph.path) if graph.path else graph.content
+
+
+def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSession:
+    """A session of one graph, or an error where the runtime does not grant what is asked for."""
+    options = _options(graph, threads)
     try:
-        session = ort.InferenceSession(source, options, providers=[PROVIDER])
+        session = ort.InferenceSession(_readable(graph), options, providers=[PROVIDER])
     except Exception as error:  # the runtime's errors share no base but Exception
         where = graph.path or graph.folder
         raise ModelError(f"ONNX Runtime cannot load {where}: {error}") from None
@@ -73,6 +82,16 @@ def attest(session: ort.InferenceSession, graph: str) -> Attestation:
         "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
         "optimisation": Attested(options.graph_optimization_level.name, "read back"),
         "instruction set": Attested(" ".join(_simd()), "inferred"),
+    }
+
+
+def attest_products(graphs: Iterable[GraphSource | None]) -> Attestation:
+    """What the products of a quantised bundle's graphs read, by the graphs as optimised."""
+    found = [onnx_products(_readable(graph), _options(graph, None)) for graph in graphs if graph]
+    activations = set[str]().union(*(kinds for _, kinds in found)) or {"float32"}
+    return {
+        "weights": attested_weights([count for count, _ in found], "inferred"),
+        "activations": Attested(" ".join(sorted(activations)), "inferred"),
     }
 
 

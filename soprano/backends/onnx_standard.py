@@ -11,7 +11,7 @@ import onnxruntime as ort
 from soprano.backends import Attestation, Capabilities, Float32, Int64
 from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, find_graph, require
 from soprano.backends.growing import GrowingCacheBackend, widen_cache
-from soprano.backends.onnx_session import attest, open_sessions, spectrum
+from soprano.backends.onnx_session import attest, attest_products, open_sessions, spectrum
 from soprano.backends.rows import require_precision
 from soprano.export.names import cache_names
 from soprano.model import ModelFolder
@@ -29,12 +29,14 @@ class StandardOnnxBackend(GrowingCacheBackend):
     ) -> None:
         require_precision(precision, folder.precision, self.name)
         self.config = folder.config
-        self.capabilities = Capabilities(precision=precision)
+        self.capabilities = Capabilities(precision, folder.activations("onnx"))
         graphs = {part: find_graph(folder, part) for part in (LANGUAGE_MODEL, DECODER)}
         self._sessions = open_sessions(graphs, threads)
+        self._quantised = list(graphs.values()) if folder.quantised else []
 
     def attest(self) -> Attestation:
-        return attest(next(iter(self._sessions.values())), "standard operators")
+        attested = attest(next(iter(self._sessions.values())), "standard operators")
+        return attested | attest_products(self._quantised) if self._quantised else attested
 
     def _run(
         self, ids: Int64, mask: Int64, positions: Int64, cache: Cache

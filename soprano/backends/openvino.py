@@ -19,6 +19,7 @@ from soprano.backends.graphs import (
     require,
 )
 from soprano.backends.growing import GrowingCacheBackend, widen_cache
+from soprano.backends.products import attested_weights, openvino_products
 from soprano.backends.rows import require_precision
 from soprano.errors import BackendError, ModelError
 from soprano.export.names import cache_names
@@ -45,7 +46,7 @@ class OpenVinoBackend(GrowingCacheBackend):
     ) -> None:
         require_precision(precision, folder.precision, self.name)
         self.config = folder.config
-        self.capabilities = Capabilities(precision=precision)
+        self.capabilities = Capabilities(precision, folder.activations("openvino"))
         settings = {**_SETTINGS, **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
         models = {part: _compile(folder, part, settings) for part in (LANGUAGE_MODEL, DECODER)}
         self._models = {part: model for part, model in models.items() if model is not None}
@@ -67,6 +68,11 @@ class OpenVinoBackend(GrowingCacheBackend):
             "optimisation": granted("EXECUTION_MODE_HINT"),
             "instruction set": Attested(
                 " ".join(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")), "read back"
+            ),
+            "weights": attested_weights(map(openvino_products, self._models.values()), "read back"),
+            "activations": Attested(
+                "float32" if granted("DYNAMIC_QUANTIZATION_GROUP_SIZE").value == "0" else "int8",
+                "read back",
             ),
         }
 

@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx.external_data_helper import (
+    convert_model_to_external_data,
+    write_external_data_tensors,
+)
 from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
@@ -28,13 +32,22 @@ from soprano.configfile import decoder_document, read_json
 from soprano.errors import ModelError
 from soprano.export.fused import fused_language_model_graph
 from soprano.export.graph import IR_VERSION, OPSET, Weights
+from soprano.export.names import padded_head
 from soprano.export.onnx import decoder_graph, language_model_graph
+from soprano.export.quantise import (
+    ACTIVATIONS,
+    SCHEMES,
+    describe,
+    exact_storage,
+    quantise_onnx,
+    quantise_openvino,
+)
 from soprano.model import ModelFolder
 from soprano.weights import Float32, identity, index_file
 
 SCHEMA_VERSION = 1
 RUNTIMES = ("onnx", "openvino")
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 PARTS = ("all", "lm", "decoder")
 
 Stored = npt.NDArray[np.floating]
@@ -68,8 +81,9 @@ def export_bundle(
         out: the bundle's folder; an existing bundle of the same model and precision gains the
             graphs, anything else there is refused.
         to: "onnx" or "openvino".
-        precision: "fp32" (weights widened exactly) or "fp16" (weights stored in half precision,
-            arithmetic in float32).
+        precision: "fp32" (weights widened exactly), "fp16" (weights stored in half precision,
+            arithmetic in float32), "int8" or "int4" (the large matrices in levels of that many
+            bits, by layer class).
         part: "all", "lm" or "decoder".
 
     Raises:
@@ -91,12 +105,13 @@ def export_bundle(
     with _staged(target, origin) as folder:
         _write_texts(source, folder)
         for name in parts:
-            stored = _narrowed(weights[name], precision)
-            if to == "onnx":
-                _write_onnx(source, folder, name, stored)
+            if to == "openvino":
+                _write_openvino(source, folder, name, weights[name], precision)
+            elif precision in SCHEMES:
+                _write_quantised_onnx(source, folder, name, weights[name], precision)
             else:
-                _write_openvino(source, folder, name, stored)
-        _write_manifest(folder, origin)
+                _write_onnx(source, folder, name, _narrowed(weights[name], precision))
+        _write_manifest(folder, origin, [name for own in weights.values() for name in own])
         _try(folder, to, precision)
     return target
 
@@ -180,20 +195,52 @@ def _write_onnx(
     weights = folder / "onnx" / f"{names.stem}.safetensors"
     save_file(dict(tensors), weights)
     path = folder / "onnx" / f"{names.graph}.onnx"
-    graph = _graph(source, part, index_file(weights))
+    _save_onnx(_graph(source, part, index_file(weights)), path)
+    if part == "lm":
+        fused = fused_language_model_graph(source.config.language_model, index_file(weights))
+        _save_onnx(fused, path.with_stem(FUSED_LANGUAGE_MODEL))
+
+
+def _write_quantised_onnx(
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
+) -> None:
+    """The graphs and, beside them, one file of their weights."""
+    stored, config = exact_storage(tensors), source.config.language_model
+    graphs = {_PARTS[part].graph: _graph(source, part, stored)}
+    # Heads that the fused graph must pad leave no matrix as it is stored.
+    if part == "lm" and padded_head(config) == config.head_dim:
+        graphs[FUSED_LANGUAGE_MODEL] = fused_language_model_graph(config, stored)
+    for graph in graphs.values():
+        quantise_onnx(graph, precision)
+    out = folder / "onnx"
+    out.mkdir(exist_ok=True)
+    data = out / f"{_PARTS[part].graph}.data"
+    data.unlink(missing_ok=True)  # the library appends to what is there
+    first, *others = graphs.values()
+    convert_model_to_external_data(first, location=data.name)
+    write_external_data_tensors(first, str(out))
+    data.chmod(0o644)
+    places = {tensor.name: tensor for tensor in first.graph.initializer if tensor.external_data}
+    for graph in others:
+        for tensor in graph.graph.initializer:
+            if tensor.name in places:
+                tensor.CopyFrom(places[tensor.name])
+    for name, graph in graphs.items():
+        _save_onnx(graph, out / f"{name}.onnx")
+
+
+def _save_onnx(graph: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(graph.SerializeToString(deterministic=True))
+    if path.stem == FUSED_LANGUAGE_MODEL:
+        return  # of operators that only its runtime knows
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the written graph {path.name} is not valid ONNX: {error}") from None
-    if part == "lm":
-        fused = fused_language_model_graph(source.config.language_model, index_file(weights))
-        path = folder / "onnx" / f"{FUSED_LANGUAGE_MODEL}.onnx"
-        path.write_bytes(fused.SerializeToString(deterministic=True))
 
 
 def _write_openvino(
-    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Stored]
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
 ) -> None:
     import openvino as ov
 
@@ -201,11 +248,15 @@ def _write_openvino(
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)
-    graph = _graph(source, part, tensors).SerializeToString(deterministic=True)
+    stored = exact_storage(tensors) if precision in SCHEMES else _narrowed(tensors, precision)
+    graph = _graph(source, part, stored).SerializeToString(deterministic=True)
     layers = source.config.language_model.num_hidden_layers if part == "lm" else None
     path = folder / "openvino" / f"{names.graph}.xml"
     # Storage as it is: the library's default would round every weight to fp16.
-    ov.save_model(convert(GraphSource(folder, None, graph), layers), path, compress_to_fp16=False)
+    model = convert(GraphSource(folder, None, graph), layers)
+    if precision in SCHEMES:
+        quantise_openvino(model, precision)
+    ov.save_model(model, path, compress_to_fp16=False)
 
 
 def _try(folder: Path, to: str, precision: str) -> None:
@@ -228,21 +279,21 @@ def _try(folder: Path, to: str, precision: str) -> None:
         raise ModelError(f"the written {to} graphs give values that are not finite")
 
 
-def _write_manifest(folder: Path, origin: Mapping[str, str]) -> None:
+def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str]) -> None:
     files = sorted(
         path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"
     )
-    storage = origin["precision"].replace("fp", "float")
+    precision = origin["precision"]
+    rounded = precision in SCHEMES
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": {"identity": origin["identity"]},
         # Golden packs are found by the identity of their model.
         "golden_pack": origin["identity"],
         "precision": {
-            "class": origin["precision"],
-            "arithmetic": "float32",
-            "language_model": storage,
-            "decoder": storage,
+            "class": precision,
+            "activations": ACTIVATIONS if rounded else dict.fromkeys(RUNTIMES, "float32"),
+            "layers": describe(tensors, precision),
         },
         "onnx": {"opset": OPSET, "ir_version": IR_VERSION},
         "tools": {name: _version(name) for name in _TOOLS},

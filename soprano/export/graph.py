@@ -18,6 +18,7 @@ from soprano.weights import Tensor
 
 OPSET = 20
 IR_VERSION = 10
+WIDENED = ".float32"  # ends the name of a tensor that a Cast widens
 
 Weights = Mapping[str, Tensor] | Mapping[str, npt.NDArray[np.floating]]
 
@@ -80,7 +81,7 @@ class Graph:
         stored = self.stored_weight(name)
         if self._initializers[stored].data_type == TensorProto.FLOAT:
             return stored
-        wide = f"{name}.float32"
+        wide = f"{name}{WIDENED}"
         if wide not in self._used:
             self._used.add(wide)
             self._nodes.append(

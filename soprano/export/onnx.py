@@ -242,8 +242,10 @@ def _convnext(g: Graph, x: str, module: str, config: DecoderConfig) -> str:
     y = _linear(g, y, f"{module}.pwconv1", bias=True)
     y = g.op("Gelu", y, name=f"{module}.gelu", approximate="none")
     y = _linear(g, y, f"{module}.pwconv2", bias=True)
-    y = g.op("Mul", y, g.weight(f"{module}.gamma"), name=f"{module}.scaled")
     y = g.op("Reshape", y, g.op("Shape", x, name=f"{module}.shape"), name=f"{module}.rows")
+    # Behind the reshape: OpenVINO folds a factor right behind a product into its matrix, and would
+    # widen a quantised one for that.
+    y = g.op("Mul", y, g.weight(f"{module}.gamma"), name=f"{module}.scaled")
     return g.op("Add", x, y, name=module)
 
 
