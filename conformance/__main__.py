@@ -44,6 +44,41 @@ def export(to: str, output: Path) -> None:
         click.echo(export_bundle(model, output / model.name, to=to), err=True)
 
 
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--storage", type=click.Path(path_type=Path), default=Path(".benchmarks"))
+@click.option("--checkout", type=click.Path(path_type=Path), default=Path())
+@click.option("--backend", "backends", multiple=True, help="Repeatable. [all installed]")
+@click.option("--model", default="nano", show_default=True)
+@click.option("--gate", is_flag=True, help="Measure the saved commit and this tree in turns.")
+@click.option("--against", metavar="COMMIT", help="The gate's baseline. [the newest saved run's]")
+@click.pass_context
+def bench(
+    context: click.Context,
+    storage: Path,
+    checkout: Path,
+    backends: tuple[str, ...],
+    model: str,
+    gate: bool,
+    against: str | None,
+) -> None:
+    """Time every part, save the run, and compare with the saved one; other options are pytest's.
+
+    Exit status: 0 nothing became slower, 1 something did, or a backend does not conform and is
+    not timed, 2 there is nothing to compare with.
+    """
+    from conformance import benchmarks
+    from soprano.backends import installed_backends
+
+    names = list(backends) or installed_backends()
+    try:
+        if gate:
+            sys.exit(benchmarks.gate(checkout, storage, names, model, against))
+        sys.exit(benchmarks.save_and_compare(storage, names, model, context.args))
+    except LookupError as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(2)
+
+
 @cli.command()
 def contract() -> None:
     """Print each requirement with the tests that check it."""

@@ -6,6 +6,8 @@ know about the run.
 
 from __future__ import annotations
 
+from resource import RUSAGE_SELF, getrusage
+
 import numpy as np
 import pytest
 
@@ -17,13 +19,21 @@ TOKENS = 64
 
 
 @pytest.fixture
-def noted(backend: Backend, benchmark):
-    """The benchmark, with the backend's effective configuration beside its figures."""
+def noted(backend: Backend, benchmark, request: pytest.FixtureRequest):
+    """The benchmark, with the backend's effective configuration beside its figures.
+
+    The group is its name without the backend, so that a table has the backends side by side.
+    """
+    benchmark.group = (
+        f"{request.node.originalname}[{request.node.callspec.params['backend'][1].name}]"
+    )
     benchmark.extra_info["backend"] = backend.name
     benchmark.extra_info["configuration"] = {
-        name: field.value for name, field in backend.attest().items()
+        name: str(field.value) for name, field in backend.attest().items()
     }
-    return benchmark
+    yield benchmark
+    # In kilobytes on Linux; of the whole process, so of everything that ran before, too.
+    benchmark.extra_info["peak_memory_mb"] = getrusage(RUSAGE_SELF).ru_maxrss / 1024
 
 
 @pytest.fixture
@@ -36,11 +46,11 @@ def hidden(backend: Backend) -> np.ndarray:
 
 def note_audio(benchmark, seconds: float, tokens: int) -> None:
     """Audio seconds, real-time factor and tokens a second; without statistics when disabled."""
-    benchmark.extra_info["audio_seconds"] = seconds
+    benchmark.extra_info["audio_seconds"] = float(seconds)
     if benchmark.stats is not None:
         median = benchmark.stats.stats.median
-        benchmark.extra_info["rtf"] = median / seconds
-        benchmark.extra_info["tokens_per_second"] = tokens / median
+        benchmark.extra_info["rtf"] = float(median / seconds)
+        benchmark.extra_info["tokens_per_second"] = float(tokens / median)
 
 
 def bench_prefill(backend, noted):

@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "threads": {"type": int, "help": "threads of the backend's runtime"},
     "requirement": {"action": "append", "metavar": "ID", "help": "only these (prefix allowed)"},
     "deviations": {"metavar": "FILE", "help": "claims of known deviations, beside the suite's own"},
+    "slowdown": {"type": float, "help": "times a saved run's time that --benchmark-compare allows"},
     "report-dir": {"metavar": "DIR", "help": "where to write conformance.json and junit.xml"},
     "checkout": {"metavar": "DIR", "help": "for the tests of the tests: the project's checkout"},
 }
@@ -30,4 +31,6 @@ def option(config: pytest.Config, name: str) -> Any:
         return None
     if name in ("backend", "model", "requirement"):
         return text.split(",")
+    if name == "slowdown":
+        return float(text)
     return int(text) if name == "threads" else text

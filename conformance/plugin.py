@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import reporting
+from conformance import reporting, tracking
 from conformance.options import OPTIONS
 from conformance.options import option as _option
 from conformance.reporting import ATTESTED, RECORD, requirements_of
@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
     if config.stash[_BENCH]:
         config.addinivalue_line("python_functions", "bench_")
+        config.pluginmanager.register(tracking, "conformance.tracking")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -1,0 +1,80 @@
+"""What the gate sees: `python -m conformance.meta.gate_power --checkout DIR --part istft`.
+
+Plants a slowdown into one part of a copy of the tree (or none, `--factor 1`) and counts how often
+the gate is red and names the part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from conformance.gate import measure, tree_of
+
+# Where each part is, and how it is called from there.
+PLACES = {
+    "prefill": ("soprano/backends/rows.py", "RowBackend.prefill"),
+    "step": ("soprano/backends/rows.py", "RowBackend.step"),
+    "decode": ("soprano/backends/rows.py", "RowBackend.decode"),
+    "istft": ("soprano/istft.py", "istft"),
+    "sample": ("soprano/sampling.py", "sample"),
+}
+DELAY = """
+
+def _slower(call, factor={factor}):
+    from time import process_time
+
+    def run(*arguments, **options):
+        start = process_time()
+        result = call(*arguments, **options)
+        end = start + factor * (process_time() - start)
+        while process_time() < end:
+            pass
+        return result
+
+    return run
+
+
+{place} = _slower({place})
+"""
+
+
+def plant(tree: Path, part: str, factor: float) -> None:
+    """Make one part of a tree slower by a factor."""
+    file, place = PLACES[part]
+    with (tree / file).open("a", encoding="utf-8") as module:
+        module.write(DELAY.format(factor=factor, place=place))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkout", type=Path, required=True)
+    parser.add_argument("--commit", default="HEAD")
+    parser.add_argument("--backend", default="onnx_cpu")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--part", choices=sorted(PLACES), required=True)
+    parser.add_argument("--factor", type=float, default=1.1)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--only", action="store_true", help="time no other part (quicker)")
+    options = parser.parse_args()
+    found: list[bool] = []
+    with tree_of(options.checkout, options.commit) as baseline, tempfile.TemporaryDirectory() as t:
+        candidate = Path(t) / "tree"
+        shutil.copytree(baseline, candidate)
+        if options.factor != 1:
+            plant(candidate, options.part, options.factor)
+        only = options.part if options.only else ""
+        for run in range(options.runs):
+            red = [v for v in measure(baseline, candidate, options.backend, options.model, only)
+                   if v.slower]  # fmt: skip
+            found.append(any(verdict.part == options.part for verdict in red))
+            print(f"run {run}: red {[str(verdict) for verdict in red]}", flush=True)
+    print(f"{options.part} at {options.factor}: red in {sum(found)} of {len(found)} runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
