@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from conformance.vectors import fixture_models
+from soprano.backends import installed_backends, open_backend
 from soprano.configfile import parse_decoder, parse_language_model
 from soprano.errors import ModelError
 from soprano.model import ModelFolder
@@ -42,6 +44,24 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SOURCE, tmp_path / "copy"))
 
 
+def rewrite(folder: Path, **change: Any) -> None:
+    """Change keys of a folder's `config.json`."""
+    path = folder / "config.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**found, **change}), encoding="utf-8")
+
+
+def weights_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    folder = ModelFolder.open(path)
+    return folder.language_model_weights(), folder.decoder_weights()
+
+
+@pytest.fixture
+def backend_names() -> list[str]:
+    """The reference, and the quicker to open of the two that run its graphs."""
+    return [name for name in installed_backends() if name in ("onnx_cpu", "pytorch")]
+
+
 def same_weights(judge, one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
     judge.equal("names", sorted(one), sorted(two))
     for name, values in one.items():
@@ -58,6 +78,93 @@ def test_older_and_newer_spellings_say_the_same(judge):
     judge.equal("theta", str(parse_language_model(new).rope_theta), "1234.5")
 
 
+# What `save_pretrained` of transformers 5.24 and 4.40 wrote for a Qwen3 of these numbers.
+COMMON = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.1,
+    "bos_token_id": None,
+    "eos_token_id": 3,
+    "head_dim": 6,
+    "hidden_act": "silu",
+    "hidden_size": 24,
+    "initializer_range": 0.02,
+    "intermediate_size": 40,
+    "max_position_embeddings": 512,
+    "max_window_layers": 28,
+    "model_type": "qwen3",
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 1,
+    "pad_token_id": 3,
+    "rms_norm_eps": 1e-06,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "transformers_version": "5.24.0",
+    "use_cache": True,
+    "use_sliding_window": False,
+    "vocab_size": 91,
+}
+NEWER = {
+    "dtype": "bfloat16",
+    "layer_types": ["full_attention"] * 3,
+    "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+}
+OLDER = {
+    "_name_or_path": "checkpoints/last",
+    "rope_scaling": None,
+    "rope_theta": 10000,
+    "sliding_window": 4096,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.40.0",
+}
+# What a configuration of version 4 holds if it is written in full.
+IN_FULL = {
+    "bad_words_ids": None,
+    "chunk_size_feed_forward": 0,
+    "do_sample": False,
+    "id2label": {"0": "LABEL_0", "1": "LABEL_1"},
+    "is_decoder": False,
+    "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+    "max_length": 20,
+    "pruned_heads": {},
+    "return_dict": True,
+    "task_specific_params": None,
+    "temperature": 1.0,
+    "tie_encoder_decoder": False,
+    "tokenizer_class": None,
+    "top_k": 50,
+    "torchscript": False,
+    "typical_p": 1.0,
+    "use_bfloat16": False,
+}
+
+
+@pytest.mark.requirement("CK-01")
+@pytest.mark.parametrize(
+    "written",
+    [
+        NEWER,
+        OLDER,
+        {**OLDER, **IN_FULL},
+        {**OLDER, "architectures": None, "eos_token_id": [3], "use_sliding_window": None},
+        {"rope_scaling": {"type": "default"}, "rope_theta": 10000.0},
+        {"rope_scaling": {"rope_theta": 10000.0, "rope_type": "default"}},
+        {
+            "rope_parameters": {
+                "rope_theta": 1e4,
+                "rope_type": "default",
+                "partial_rotary_factor": 1,
+            }
+        },
+    ],
+)
+def test_what_published_configs_hold_is_understood(judge, written):
+    expected = {**document(), "rope_theta": 10000.0}
+    found = parse_language_model({**COMMON, **written})
+    judge.equal("config", repr(found), repr(parse_language_model(expected)))
+
+
 @pytest.mark.requirement("CK-02")
 @pytest.mark.parametrize(
     "change",
@@ -71,6 +178,15 @@ def test_older_and_newer_spellings_say_the_same(judge):
         {"rope_scaling": {"rope_type": "yarn"}},
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 1.0}},
         {"layer_types": ["sliding_attention"]},
+        {"rope_parameters": {"rope_theta": 1.0, "factor": 2.0}},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_scaling": "yarn"},
+        {"partial_rotary_factor": 0.5},
+        {"pruned_heads": {"0": [1]}},
+        {"quantization_config": {"bits": 4}},
+        {"auto_map": {"AutoModel": "modeling.Model"}},
+        {"architectures": ["Qwen2ForCausalLM"]},
+        {"eos_token_id": [3, 4]},
         {"num_key_value_heads": 3},
         {"head_dim": 7},
         {"hidden_size": "24"},
@@ -159,19 +275,151 @@ def test_shards_are_read_as_one_file(judge, copy):
     same_weights(judge, ModelFolder.open(copy).language_model_weights(), whole)
 
 
-@pytest.mark.requirement("CK-07")
-def test_bfloat16_is_widened_exactly(judge, copy):
-    import struct
+def write_safetensors(path: Path, tensors: dict[str, tuple[str, tuple[int, ...], bytes]]) -> None:
+    """A file by the format's definition, for types that NumPy lacks."""
+    header, place = {}, 0
+    for name, (kind, shape, raw) in tensors.items():
+        offsets = [place, place + len(raw)]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": offsets}
+        place += len(raw)
+    text = json.dumps(header).encode()
+    data = b"".join(raw for _, _, raw in tensors.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
-    values = np.array([1.0, -2.5, 3.1415927, 1e-30, 65280.0], np.float32)
-    halves = (values.view(np.uint32) >> 16).astype("<u2")
-    header = json.dumps(
-        {"w": {"dtype": "BF16", "shape": [5], "data_offsets": [0, 10]}}, separators=(",", ":")
-    ).encode()
-    content = struct.pack("<Q", len(header)) + header + halves.tobytes()
-    (copy / "model.safetensors").write_bytes(content)
-    expected = (halves.astype(np.uint32) << 16).view(np.float32)
-    judge.same("values", ModelFolder.open(copy).language_model_weights()["w"], expected)
+
+def every_number(kind: str) -> np.ndarray:
+    """All finite numbers of 16 bits, subnormal ones included."""
+    bits = np.arange(2**16, dtype=np.uint16)
+    values = bits.view(np.float16) if kind == "F16" else bits
+    exponent = 0x7C00 if kind == "F16" else 0x7F80
+    return values[(bits & exponent) != exponent]
+
+
+@pytest.mark.requirement("CK-07")
+@pytest.mark.parametrize("kind", ["BF16", "F16", "F32"])
+def test_narrow_numbers_are_widened_exactly(judge, copy, kind):
+    """Each value by the definition of its bits: sign, exponent, fraction."""
+    stored = load_file(copy / "model.safetensors")
+    halves = every_number("F16" if kind == "F16" else "BF16")
+    written, expected = {}, {}
+    for i, (name, values) in enumerate(sorted(stored.items())):
+        chosen = np.resize(np.roll(halves, -i * 97), values.shape)
+        bits = chosen.view(np.uint16).astype(np.int64)
+        expected[name] = numbers_of(bits, *((5, 10) if kind == "F16" else (8, 7)))
+        raw = expected[name].astype("<f4").tobytes() if kind == "F32" else chosen.tobytes()
+        written[name] = (kind, values.shape, raw)
+    write_safetensors(copy / "model.safetensors", written)
+    same_weights(judge, ModelFolder.open(copy).language_model_weights(), expected)
+
+
+def numbers_of(bits: np.ndarray, exponent_bits: int, fraction_bits: int) -> np.ndarray:
+    sign = np.where(bits >> 15, -1.0, 1.0)
+    exponent = (bits >> fraction_bits) & (2**exponent_bits - 1)
+    fraction = (bits & (2**fraction_bits - 1)) / 2.0**fraction_bits
+    bias = 2 ** (exponent_bits - 1) - 1
+    scale = np.ldexp(1.0, np.maximum(exponent, 1) - bias)
+    return (sign * scale * (fraction + (exponent > 0))).astype(np.float32)
+
+
+@pytest.mark.requirement("CK-10")
+def test_tied_embeddings_may_be_stored_once_or_twice(judge, copy, backend_names):
+    stored = load_file(copy / "model.safetensors")
+    rest = {name: values for name, values in stored.items() if name != "lm_head.weight"}
+    rewrite(copy, tie_word_embeddings=True)
+    logits = {}
+    for way, head in (
+        ("once", {}),
+        ("twice", {"lm_head.weight": stored["model.embed_tokens.weight"]}),
+        ("untied", {"lm_head.weight": stored["model.embed_tokens.weight"]}),
+    ):
+        rewrite(copy, tie_word_embeddings=way != "untied")
+        save_file({**rest, **head}, copy / "model.safetensors")
+        for name in backend_names:
+            opened = open_backend(name, copy)
+            logits[way, name] = opened.prefill(np.array([[3, 1, 20, 2]]), np.array([4])).logits
+    for (way, name), values in logits.items():
+        judge.equal(f"{way} on {name}: zeros", int((values == 0).sum()), 0)
+        if way != "once":
+            judge.same(f"{way} on {name}", values, logits["once", name])
+
+
+@pytest.mark.requirement("CK-11")
+@pytest.mark.parametrize(
+    ("stem", "name", "change"),
+    [
+        ("model", "model.norm.weight", None),
+        ("model", "lm_head.weight", None),
+        ("model", "model.layers.2.mlp.up_proj.weight", (42, 24)),
+        ("model", "model.layers.3.mlp.up_proj.weight", (40, 24)),
+        ("model", "model.layers.0.self_attn.q_proj.bias", (24,)),
+        ("decoder", "decoder.norm.bias", None),
+        ("decoder", "head.out.bias", (129,)),
+        ("decoder", "decoder.convnext.3.gamma", (31,)),
+        ("decoder", "decoder.unheard_of", (3,)),
+    ],
+)
+def test_a_tensor_that_does_not_belong_is_refused_by_name(judge, copy, stem, name, change):
+    path = copy / f"{stem}.safetensors"
+    stored = load_file(path)
+    stored.pop(name, None)
+    save_file({**stored, **({name: np.zeros(change, np.float32)} if change else {})}, path)
+    message = judge.refuses(
+        name,
+        lambda: weights_of(copy),
+        ModelError,
+        accepts=lambda: weights_of(SOURCE),
+    )
+    judge.equal("named", re.search(r"[\w.]+\.(weight|bias|gamma|unheard_of)", message)[0], name)
+
+
+@pytest.mark.requirement("CK-11")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 1},
+        {"num_hidden_layers": 4},
+        {"vocab_size": 93},
+        {"intermediate_size": 42},
+        {"num_attention_heads": 2},
+        {"tie_word_embeddings": True, "vocab_size": 90},
+    ],
+    ids=str,
+)
+def test_numbers_of_another_model_are_refused(judge, copy, change):
+    rewrite(copy, **change)
+    judge.refuses(
+        str(change),
+        lambda: weights_of(copy),
+        ModelError,
+        accepts=lambda: weights_of(SOURCE),
+    )
+
+
+@pytest.mark.requirement("CK-11")
+def test_no_backend_runs_some_of_the_layers(judge, copy, backend_names):
+    """A graph of fewer layers than the weights have would run, and speak noise."""
+    rewrite(copy, num_hidden_layers=1)
+    for name in backend_names:
+        judge.refuses(
+            name,
+            lambda b=name: open_backend(b, copy),
+            ModelError,
+            accepts=lambda b=name: open_backend(b, SOURCE),
+        )
+
+
+@pytest.mark.requirement("CK-12")
+def test_tables_that_training_code_saves_along_are_left_out(judge, copy):
+    expected = ModelFolder.open(SOURCE)
+    for stem, name in (
+        ("model", "model.layers.0.self_attn.rotary_emb.inv_freq"),
+        ("decoder", "head.istft.window"),
+    ):
+        stored = load_file(copy / f"{stem}.safetensors")
+        save_file({**stored, name: np.ones(3, np.float32)}, copy / f"{stem}.safetensors")
+    found = ModelFolder.open(copy)
+    same_weights(judge, found.language_model_weights(), expected.language_model_weights())
+    same_weights(judge, found.decoder_weights(), expected.decoder_weights())
 
 
 @pytest.mark.requirement("CK-08")

@@ -13,43 +13,40 @@ from soprano.errors import ModelError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Keys of `config.json` that say something, or that fix an arithmetic this family does not vary.
+# Keys of `config.json` that fix an arithmetic this family does not vary.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "model_type": ("qwen3",),
-    "architectures": (["Qwen3ForCausalLM"],),
+    "architectures": (["Qwen3ForCausalLM"], None),
     "hidden_act": ("silu",),
     "attention_bias": (False,),
-    "attention_dropout": (0, 0.0),
-    "use_sliding_window": (False,),
-    "rope_scaling": (None,),
+    "use_sliding_window": (False, None),
+    "partial_rotary_factor": (1, None),
     "quantization_config": (None,),
+    "pruned_heads": ({}, None),
 }
-# Keys that Hugging Face configs are known to carry and that change nothing here.
-_IGNORED = frozenset(
-    {
-        "_name_or_path",
-        "add_cross_attention",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "dtype",
-        "id2label",
-        "initializer_range",
-        "is_decoder",
-        "is_encoder_decoder",
-        "label2id",
-        "max_position_embeddings",
-        "max_window_layers",
-        "output_attentions",
-        "output_hidden_states",
-        "pad_token_id",
-        "problem_type",
-        "return_dict",
-        "sliding_window",
-        "torch_dtype",
-        "transformers_version",
-        "use_cache",
-    }
+# Keys that Hugging Face configs are known to carry and that change nothing here: those of every
+# configuration and of Qwen3, and the generation options that versions 3 and 4 wrote along.
+_CARRIED = (
+    "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path "
+    "add_cross_attention attention_dropout attn_implementation bos_token_id "
+    "chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id dtype "
+    "finetuning_task id2label initializer_range is_decoder is_encoder_decoder label2id "
+    "max_position_embeddings max_window_layers output_attentions output_hidden_states "
+    "pad_token_id prefix problem_type return_dict sep_token_id sliding_window "
+    "task_specific_params tf_legacy_loss tie_encoder_decoder tokenizer_class torch_dtype "
+    "torchscript transformers_version use_bfloat16 use_cache"
 )
+_GENERATION = (
+    "bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping "
+    "encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id "
+    "forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size "
+    "num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values "
+    "repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p"
+)
+_IGNORED = frozenset(f"{_CARRIED} {_GENERATION}".split())
+
+# Where older and newer versions put what they know of the rotation.
+_ROPE_KEYS = ("rope_scaling", "rope_parameters")
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
 # A published config.json carries no numbers of the sound; these belong to its two decoders,
@@ -79,12 +76,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     """The language model's numbers out of a `config.json`, in its older or newer spelling."""
-    rope = dict(document.get("rope_parameters") or {})
-    if rope.pop("rope_type", "default") != "default":
-        raise ModelError("config.json: only rope_type 'default' is of this family")
-    numbers = {**document, **rope}
+    numbers = {**document, **_read_rope(document)}
     names = [field.name for field in fields(LanguageModelConfig)]
-    known = {*names, *_FIXED, *_IGNORED, "rope_parameters", "layer_types", "decoder"}
+    known = {*names, *_FIXED, *_IGNORED, *_ROPE_KEYS, "layer_types", "decoder"}
     if unknown := sorted(set(numbers) - known):
         raise ModelError(f"config.json: unknown key {unknown[0]!r}")
     for key, allowed in _FIXED.items():
@@ -92,6 +86,8 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
             raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {numbers[key]!r}")
     if set(numbers.get("layer_types") or ()) - {"full_attention"}:
         raise ModelError("config.json: layer_types must all be 'full_attention'")
+    if isinstance(numbers.get("eos_token_id"), list) and len(numbers["eos_token_id"]) == 1:
+        numbers["eos_token_id"] = numbers["eos_token_id"][0]
     if missing := [name for name in names if numbers.get(name) is None]:
         raise ModelError(f"config.json: missing key {missing[0]!r}")
     types: dict[str, type] = {
@@ -107,6 +103,20 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
             )
     chosen: dict[str, Any] = {name: types.get(name, int)(numbers[name]) for name in names}
     return LanguageModelConfig(**chosen)
+
+
+def _read_rope(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of either object that describes the rotation, with the kind checked and removed."""
+    found: dict[str, Any] = {}
+    for key in _ROPE_KEYS:
+        stated = document.get(key) or {}
+        if not isinstance(stated, dict):
+            raise ModelError(f"config.json: {key} must be an object, got {stated!r}")
+        found |= stated
+        for kind in ("rope_type", "type"):
+            if found.pop(kind, "default") != "default":
+                raise ModelError(f"config.json: {key} must have the {kind} 'default'")
+    return found
 
 
 def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> DecoderConfig:
@@ -179,8 +189,8 @@ def read_sampling_defaults(folder: Path) -> SamplingOptions:
     document = read_json(path)
     names = [field.name for field in fields(SamplingOptions)]
     given = {name: document[name] for name in names if document.get(name) is not None}
-    if document.get("do_sample") is False and "temperature" not in given:
-        given["temperature"] = 0.0
+    if document.get("do_sample") is False:
+        given["temperature"] = 0.0  # whatever temperature stands beside it
     try:
         return SamplingOptions(**given)
     except ValueError as error:

@@ -6,10 +6,11 @@ export` made. Both carry config.json and tokenizer.json; only a checkpoint must 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from soprano.config import ModelConfig, SamplingOptions
 from soprano.configfile import (
@@ -20,7 +21,16 @@ from soprano.configfile import (
 )
 from soprano.errors import MissingExtraError, ModelError
 from soprano.hub import fetch_model, is_hub_name
+from soprano.layout import (
+    Shapes,
+    decoder_shapes,
+    is_derived,
+    language_model_shapes,
+    require_shapes,
+)
 from soprano.weights import Float32, Tensor, index_file, index_folder
+
+Shaped = TypeVar("Shaped", Tensor, Float32)
 
 _PACKAGE = Path(__file__).parent
 
@@ -72,8 +82,7 @@ class ModelFolder:
     def config(self) -> ModelConfig:
         document = read_json(self.path / "config.json")
         language_model = parse_language_model(document)
-        shapes = {name: tensor.shape for name, tensor in self.decoder_index.items()}
-        return ModelConfig(language_model, parse_decoder(document, shapes or self._pth_shapes()))
+        return ModelConfig(language_model, parse_decoder(document, self._decoder_shapes()))
 
     @cached_property
     def sampling_defaults(self) -> SamplingOptions:
@@ -116,17 +125,30 @@ class ModelFolder:
 
     @cached_property
     def language_model_index(self) -> dict[str, Tensor]:
-        return index_folder(self._weights, "model")
+        """Where the language model's tensors lie, by their names in the checkpoint."""
+        config = self.config.language_model
+        index = index_folder(self._weights, "model")
+        if config.tie_word_embeddings:
+            index.pop("lm_head.weight", None)  # some files store the tied matrix twice
+        return _checked(self.path, index, language_model_shapes(config))
 
     @cached_property
     def decoder_index(self) -> dict[str, Tensor]:
+        """Where the decoder's tensors lie; empty where they are in a `decoder.pth`."""
+        index = self._decoder_file
+        return _checked(self.path, index, decoder_shapes(self.config.decoder)) if index else {}
+
+    @cached_property
+    def _decoder_file(self) -> dict[str, Tensor]:
         path = self._weights / "decoder.safetensors"
         return index_file(path) if path.exists() else {}
 
-    def _pth_shapes(self) -> dict[str, tuple[int, ...]] | None:
-        if not (self.path / "decoder.pth").exists():
-            return None
-        return {name: tuple(values.shape) for name, values in self._decoder_pth.items()}
+    def _decoder_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        if self._decoder_file:
+            return {name: tensor.shape for name, tensor in self._decoder_file.items()}
+        if (self.path / "decoder.pth").exists():
+            return {name: values.shape for name, values in self._decoder_pth.items()}
+        return None
 
     @cached_property
     def _decoder_pth(self) -> dict[str, Float32]:
@@ -146,13 +168,16 @@ class ModelFolder:
         return {name: tensor.read() for name, tensor in self.language_model_index.items()}
 
     def decoder_weights(self) -> dict[str, Float32]:
-        """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`.
-
-        The window that training code stores beside the weights is left out: it follows from
-        the config.
-        """
-        index = self.decoder_index
-        if not index and not (self.path / "decoder.pth").exists():
+        """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`."""
+        if index := self.decoder_index:
+            return {name: tensor.read() for name, tensor in index.items()}
+        if not (self.path / "decoder.pth").exists():
             raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
-        tensors = {name: t.read() for name, t in index.items()} if index else self._decoder_pth
-        return {name: values for name, values in tensors.items() if not name.endswith("window")}
+        return _checked(self.path, self._decoder_pth, decoder_shapes(self.config.decoder))
+
+
+def _checked(path: Path, tensors: Mapping[str, Shaped], wanted: Shapes) -> dict[str, Shaped]:
+    """The tensors that a network needs, all there and no other, of the shapes it needs."""
+    own = {name: values for name, values in tensors.items() if not is_derived(name)}
+    require_shapes(path, {name: values.shape for name, values in own.items()}, wanted)
+    return own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from time import perf_counter
 from typing import TypedDict, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
 from soprano.backends import Backend, Float32, open_backend
@@ -300,7 +302,7 @@ class SopranoTTS:
         start = perf_counter()
         spectrum = self.backend.decode(hidden, np.array([hidden.shape[1]]))
         decoded = perf_counter()
-        piece.samples = istft(spectrum, self.config.decoder.istft)[0].astype(np.float32)
+        piece.samples = _in_own_pages(istft(spectrum, self.config.decoder.istft)[0])
         piece.seconds |= {"decoder": decoded - start, "istft": perf_counter() - decoded}
 
     def _audio(self, pieces: list[_Piece]) -> Audio:
@@ -314,3 +316,14 @@ class SopranoTTS:
                 Sentence(piece.sentence, piece.ids, piece.finish, start, stop, piece.seconds)
             )
         return Audio(samples, self.sample_rate, spoken)
+
+
+def _in_own_pages(samples: npt.NDArray[np.floating]) -> Samples:
+    """A copy in pages that go back to the system once it is dropped.
+
+    What lives on between buffers that come and go would keep the heap around it from shrinking.
+    """
+    pages = mmap.mmap(-1, max(samples.size * np.dtype(np.float32).itemsize, 1))
+    copy = np.frombuffer(pages, np.float32, samples.size)
+    copy[:] = samples
+    return copy
