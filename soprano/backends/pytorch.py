@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
-from soprano.backends.growing import GrowingCacheBackend
+from soprano.backends.in_place import InPlaceCacheBackend, Source
+from soprano.backends.pytorch_step import Buffers, StackedLanguageModel
 from soprano.backends.rows import require_precision
 from soprano.errors import BackendError
 from soprano.model import ModelFolder
 from soprano.reference.checkpoint import load_decoder, load_language_model
-from soprano.reference.lm import Cache
 
 
-class PyTorchBackend(GrowingCacheBackend):
+class PyTorchBackend(InPlaceCacheBackend):
     """The baseline that other backends are compared with; eager, float32.
 
     PyTorch has one thread pool a process: `threads` sets it for every model.
@@ -33,7 +35,7 @@ class PyTorchBackend(GrowingCacheBackend):
             raise BackendError("torch.set_float32_matmul_precision must be 'highest' for fp32")
         self.config = folder.config
         self.capabilities = Capabilities(precision=precision)
-        self._language_model = load_language_model(folder)
+        self._language_model = StackedLanguageModel(load_language_model(folder))
         self._decoder = load_decoder(folder)
 
     def attest(self) -> Attestation:
@@ -43,43 +45,38 @@ class PyTorchBackend(GrowingCacheBackend):
             "threads": Attested(str(torch.get_num_threads()), "read back"),
             "precision": Attested(str(next(self._decoder.parameters()).dtype), "read back"),
             "matmul precision": Attested(torch.get_float32_matmul_precision(), "read back"),
-            "cache precision": Attested(str(self._empty(1)[0][0].dtype), "read back"),
+            "cache precision": Attested(
+                str(self._language_model.buffers(1, 0)[0][0].dtype), "read back"
+            ),
             "optimisation": Attested("eager", "inferred"),
             "instruction set": Attested(torch.backends.cpu.get_cpu_capability(), "read back"),
         }
 
     @torch.inference_mode()
     def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: Cache
-    ) -> tuple[Float32, Float32, Cache]:
-        output = self._language_model(
-            torch.tensor(ids), torch.tensor(mask), torch.tensor(positions), cache
+        self, ids: Int64, last: Int64, lengths: Int64, cache: Buffers
+    ) -> tuple[Float32, Float32]:
+        logits, hidden = self._language_model(
+            torch.tensor(ids), torch.tensor(last), torch.tensor(lengths), cache
         )
-        return output.logits.numpy(), output.hidden.numpy(), output.cache
+        return logits.numpy(), hidden.numpy()
 
     @torch.inference_mode()
     def _spectrum(self, hidden: Float32) -> Float32:
         spectrum: Float32 = self._decoder.forward_spectral(torch.tensor(hidden)).numpy()
         return spectrum
 
-    def _empty(self, batch: int) -> Cache:
-        return self._language_model.empty_cache(batch)
-
-    def _copy(self, cache: Cache) -> Cache:
-        return cache  # tensors of a cache are never written to
-
     @torch.inference_mode()
-    def _take(self, cache: Cache, rows: Int64, columns: Int64) -> Cache:
-        index, kept = torch.tensor(rows), torch.tensor(columns)
-        return [(k[index][:, :, kept], v[index][:, :, kept]) for k, v in cache]
-
-    @torch.inference_mode()
-    def _merge(self, first: Cache, second: Cache) -> Cache:
-        width = max(first[0][0].shape[2], second[0][0].shape[2])
-
-        def both(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return torch.cat(
-                [torch.nn.functional.pad(x, (0, 0, 0, width - x.shape[2])) for x in (a, b)]
-            )
-
-        return [(both(a[0], b[0]), both(a[1], b[1])) for a, b in zip(first, second, strict=True)]
+    def _gather(
+        self, sources: Sequence[Source], columns: int, capacity: int, batch: int
+    ) -> Buffers:
+        buffers = self._language_model.buffers(batch, capacity)
+        first = 0
+        for source in sources:
+            there, rows = slice(first, first + len(source.rows)), torch.tensor(source.rows)
+            for new, old in zip(buffers, source.cache, strict=True):
+                for to, values in zip(new, old, strict=True):
+                    kept = min(columns, values.shape[2])
+                    to[there, :, :kept] = values[rows, :, :kept]
+            first += len(source.rows)
+        return buffers
