@@ -52,7 +52,7 @@ class StackedLayer:
         key_heads, _, width = keys.shape[1:]
         heads = joined.shape[2] // width - 2 * key_heads
         split = joined.view(batch, new, -1, width).transpose(1, 2)  # (B, all heads, T, D)
-        q, k, v = split.split([heads, key_heads, key_heads], dim=1)
+        q, k, v = torch.split(split, [heads, key_heads, key_heads], dim=1)
         q = rotate(self.q_norm(q), places.rotation) * width**-0.5
         _write(keys, rotate(self.k_norm(k), places.rotation), places)
         _write(values, v, places)
