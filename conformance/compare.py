@@ -14,11 +14,13 @@ class Limit:
     """What an error may be, in the data's unit: its rms, any element's, and the rms of any row.
 
     A row is what the last axis holds: an error of one row in many is lost in the rms of all.
+    `floor` is the noise floor that the limit was made from, where it was.
     """
 
     rms: float
     worst: float
     row: float | None = None
+    floor: float | None = None
 
     def __post_init__(self) -> None:
         sizes = (self.rms, self.worst, self.rms if self.row is None else self.row)
@@ -40,6 +42,7 @@ class Comparison:
     row_limit: float = 0.0
     where: tuple[int, ...] = ()
     fault: str | None = None
+    floor: float = 0.0
 
     def share(self) -> float:
         """How much of its limit the error used: 1 is all of it; infinite where no size is known."""
@@ -84,7 +87,7 @@ def floats(
         where = tuple(int(i) for i in np.unravel_index(row_rms(error).argmax(), error.shape[:-1]))
         fault = f"the rms error of a row is {row / limit.row:.3g} times its limit"
     sizes = (worst, limit.worst, rms, limit.rms, row, limit.row or 0.0)
-    return Comparison(quantity, error.size, *sizes, where, fault)
+    return Comparison(quantity, error.size, *sizes, where, fault, limit.floor or 0.0)
 
 
 def row_rms(error: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

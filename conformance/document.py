@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from conformance.ledger import TestRecord
+from conformance.margins import margins
 from conformance.verdicts import by_subject
 
 SCHEMA_VERSION = 2
@@ -22,6 +24,10 @@ def document(records: list[TestRecord], backends: dict[str, Any]) -> dict[str, A
         "environment": environment(),
         "backends": backends,
         "results": results,
+        "margins": {
+            backend: {quantity: asdict(margin) for quantity, margin in own.items()}
+            for backend, own in margins(records).items()
+        },
         "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
     }
 

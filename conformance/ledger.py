@@ -12,6 +12,7 @@ import numpy.typing as npt
 from conformance import compare, counterexamples
 from conformance.compare import Comparison, Limit
 from conformance.deviations import Deviation
+from conformance.sound import sounds
 
 
 class MistrustedError(AssertionError):
@@ -78,6 +79,24 @@ class Judge:
         the limit hides more than it shows.
         """
         self._hold(compare.floats(quantity, actual, expected, limit, dtype))
+        self._mistrust(quantity, actual, expected, limit, decoys, dtype)
+
+    def sounds(self, quantity: str, actual: Any, expected: npt.NDArray[Any], limit: Limit) -> None:
+        """Samples (N,): as many, in step, of one polarity, and within the limit everywhere."""
+        self._hold(sounds(quantity, actual, expected, limit))
+        shifted = (np.roll(actual, 1), -actual) if np.any(expected) else ()
+        self._mistrust(quantity, actual, expected, limit, shifted, np.float32)
+
+    def _mistrust(
+        self,
+        quantity: str,
+        actual: Any,
+        expected: npt.ArrayLike,
+        limit: Limit,
+        decoys: tuple[npt.NDArray[Any], ...],
+        dtype: Any,
+    ) -> None:
+        """What held is compared again with what must not."""
         _require_two(quantity, actual, expected)
         wanted = np.asarray(expected, np.float64)
         wrong_ones = counterexamples.of_floats(wanted, limit, dtype)

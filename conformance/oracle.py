@@ -149,6 +149,7 @@ def inverse_transform(
     parts = np.asarray(spectrum, np.float64)
     count, bins = parts.shape[1], parts.shape[0]
     angles = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
+    cosines, sines = np.cos(angles), np.sin(angles)
     twice = np.full(bins, 2.0)
     twice[0] = 1
     if n_fft % 2 == 0:
@@ -158,7 +159,7 @@ def inverse_transform(
     weights = np.asarray(window, np.float64)
     for t in range(count):
         real, imaginary = parts[:, t, 0] * twice, parts[:, t, 1] * twice
-        frame = (np.cos(angles) @ real - np.sin(angles) @ imaginary) / n_fft
+        frame = (cosines @ real - sines @ imaginary) / n_fft
         total[t * hop : t * hop + n_fft] += frame * weights
         envelope[t * hop : t * hop + n_fft] += weights**2
     half = n_fft // 2

@@ -40,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "requirement(id): the requirements of the contract it checks"
     )
     config.pluginmanager.register(reporting, "conformance.reporting")
+    if config.getoption("--hypothesis-profile", None):
+        import conformance.profiles  # noqa: F401 - a profile must be known before it is loaded
     # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
     arguments = config.invocation_params.args
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)

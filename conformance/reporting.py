@@ -153,6 +153,7 @@ def _judged(config: pytest.Config) -> list[TestRecord]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    from conformance import margins
     from conformance.verdicts import summarize
 
     records = _judged(config)
@@ -163,6 +164,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(_line(name, entry))
         for failure in entry["failures"]:
             terminalreporter.write_line(f"         {failure.splitlines()[0][:160]}")
+    if table := margins.lines(records):
+        terminalreporter.section("errors in noise floors of the reference, and limits used")
+        for line in table:
+            terminalreporter.write_line(line)
     _write_document(config, records)
 
 

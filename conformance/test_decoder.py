@@ -7,14 +7,11 @@ import pytest
 
 from conformance import tolerances
 from conformance.compare import Limit
+from conformance.inputs import decoder_inputs, long_states, states
 from conformance.ledger import Judge
-from conformance.vectors import TOKENS, Vectors, decoder_inputs, observe_decoder, relative
+from conformance.observations import observe_decoder, spectrum
+from conformance.vectors import Vectors, relative
 from soprano.backends import Backend
-
-
-def spectrum(backend: Backend, hidden: np.ndarray) -> np.ndarray:
-    """(F, T', 2) of one utterance (T, H)."""
-    return backend.decode(hidden[None], np.array([len(hidden)]))[0]
 
 
 def law(backend: Backend, vectors: Vectors, quantity: str = "spectrum") -> Limit:
@@ -56,9 +53,9 @@ def test_spectra_match_the_oracle(backend, vectors, judge):
 @pytest.mark.requirement("DE-02")
 def test_frames_follow_from_tokens(backend, vectors, judge):
     config = backend.config.decoder
-    states = vectors.arrays["decoder hidden"]
+    pool = states(vectors.arrays)
     for tokens in range(25):
-        shape = spectrum(backend, states[:tokens]).shape
+        shape = spectrum(backend, pool[:tokens]).shape
         frames = max(config.frames_per_token * (tokens - 1) + 1, 0)
         judge.equal(f"shape of {tokens} tokens", shape, (config.n_fft // 2 + 1, frames, 2))
 
@@ -72,7 +69,7 @@ def test_dc_and_nyquist_are_zero(backend, vectors, judge):
 
 @pytest.mark.requirement("DE-04")
 def test_magnitudes_end_at_the_clip(backend, vectors, judge):
-    pairs = spectrum(backend, vectors.arrays["decoder hidden"]).astype(np.float64)
+    pairs = spectrum(backend, states(vectors.arrays)).astype(np.float64)
     magnitude = np.hypot(pairs[..., 0], pairs[..., 1])
     limit = 100 * (1 + 4 * tolerances.EPS)
     judge.below("largest magnitude", float(magnitude.max()), limit, magnitude.size, wrong=100.01)
@@ -80,9 +77,10 @@ def test_magnitudes_end_at_the_clip(backend, vectors, judge):
 
 @pytest.mark.requirement("BA-03")
 def test_a_row_in_a_ragged_batch_decodes_as_alone(backend, vectors, judge, agree):
-    rows = decoder_inputs(vectors.arrays)
-    lengths = np.array([*TOKENS, 0])
-    batch = np.full((len(lengths), max(TOKENS), rows[0].shape[1]), 7, np.float32)
+    more = [long_states(vectors.arrays, tokens) for tokens in (24, 4, 7, 16, 11)]
+    rows = [*decoder_inputs(vectors.arrays), *more]
+    lengths = np.array([*map(len, rows), 0])
+    batch = np.full((len(lengths), max(lengths), rows[0].shape[1]), 7, np.float32)
     for place, row in enumerate(rows):
         batch[place, : len(row)] = row
     together = backend.decode(batch, lengths)
@@ -97,10 +95,10 @@ def test_a_row_in_a_ragged_batch_decodes_as_alone(backend, vectors, judge, agree
 @pytest.mark.requirement("DE-05")
 def test_a_frame_depends_on_its_neighbourhood_only(backend, vectors, judge, agree):
     config = backend.config.decoder
-    states = vectors.arrays["decoder hidden"][:24]
-    changed = states.copy()
-    changed[12] = vectors.arrays["decoder hidden"][40]
-    before, after = spectrum(backend, states), spectrum(backend, changed)
+    pool = states(vectors.arrays)
+    changed = pool[:24].copy()
+    changed[12] = pool[40]
+    before, after = spectrum(backend, pool[:24]), spectrum(backend, changed)
     reach = config.receptive_frames + config.frames_per_token  # of interpolation: one token
     middle = 12 * config.frames_per_token
     far = [frame for frame in range(before.shape[1]) if abs(frame - middle) >= reach]
@@ -109,18 +107,37 @@ def test_a_frame_depends_on_its_neighbourhood_only(backend, vectors, judge, agre
     judge.equal("near frames that moved", int((near > law(backend, vectors).worst).sum()), 7)
 
 
+WINDOW = 10  # tokens of a window that count; with their context, a length that the oracle judged
+
+
 @pytest.mark.requirement("DE-06")
-def test_context_of_the_receptive_field_makes_a_window_exact(backend, vectors, agree):
+@pytest.mark.parametrize(
+    "lengths", [range(17, 34), (63, 64, 65, 127, 255, 256, 257), (511, 512, 513, 700)]
+)
+def test_every_frame_of_every_length_is_that_of_a_window_around_it(
+    backend, vectors, agree, lengths
+):
+    for tokens in lengths:
+        hidden = long_states(vectors.arrays, tokens)
+        whole = spectrum(backend, hidden)
+        joined = windowed(backend, hidden)
+        bins = slice(tokens % 5, None, 1 if tokens < 65 else 7)  # long ones: some of the bins
+        agree(f"{tokens} tokens", joined[bins], whole[bins])
+
+
+def windowed(backend: Backend, hidden: np.ndarray) -> np.ndarray:
+    """The spectrum (F, T', 2) of an utterance, decoded in windows with the context they need."""
     config = backend.config.decoder
-    states = vectors.arrays["decoder hidden"][:40]
-    whole = spectrum(backend, states)
     context = -(-config.receptive_frames // config.frames_per_token)
-    start, stop = 10, 30
-    window = spectrum(backend, states[start:stop])
-    first = (start + context) * config.frames_per_token
-    last = (stop - 1 - context) * config.frames_per_token
-    offset = start * config.frames_per_token
-    agree("window", window[:, first - offset : last - offset], whole[:, first:last])
+    pieces = []
+    for start in range(0, len(hidden), WINDOW):
+        stop = min(start + WINDOW, len(hidden))
+        first = max(start - context, 0)
+        frames = spectrum(backend, hidden[first : stop + context + 1])
+        last = config.frames(len(hidden)) if stop == len(hidden) else stop * config.frames_per_token
+        offset = first * config.frames_per_token
+        pieces.append(frames[:, start * config.frames_per_token - offset : last - offset])
+    return np.concatenate(pieces, axis=1)
 
 
 @pytest.mark.requirement("DE-07")

@@ -8,22 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from conformance.scripted import STOP, VOCABULARY, Ids, ScriptedBackend, reciting, trace
 from soprano.backends import Capabilities
 from soprano.config import SamplingOptions
 from soprano.generate import Prompt, Token, generate, pad
 from soprano.hallucination import looks_stuck
 
-EXPLORED = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXPLORED = examples(100)
 GREEDY = SamplingOptions(0.0, 1.0, 0, 1.0)
 EVEN = SamplingOptions(1.0, 1.0, 0, 1.0)  # every id that the logits allow, unfiltered
 ASK = (STOP, 1, 12, 2)  # a prompt

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from conformance.tolerances import transform
 from soprano.config import IstftConfig
 from soprano.istft import StreamingIstft
@@ -24,13 +25,7 @@ from soprano.istft import StreamingIstft
 Float64 = npt.NDArray[np.float64]
 Istft = Any  # (spectrum, config, layout, *, length) -> samples
 
-EXPLORED = settings(
-    max_examples=40,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXPLORED = examples(40)
 DTYPES = (np.float32, np.float64)
 
 

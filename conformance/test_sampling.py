@@ -10,22 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance import tolerances
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from soprano.config import SamplingOptions
 from soprano.sampling import uniforms
 
 Sample = Any  # (logits, history, options, uniform) -> id
 
-EXPLORED = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXPLORED = examples(100)
 NEXT_TO_ONE = math.nextafter(1.0, 0.0)
 INF = math.inf
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from conformance import tolerances
-from conformance.test_synthesis import OPTIONS, TEXTS, sound
+from conformance.inputs import states
+from conformance.observations import sound
+from conformance.test_synthesis import OPTIONS, TEXTS
 from conformance.vectors import Vectors
 from soprano.backends import Backend
 from soprano.streaming import StreamingDecoder
@@ -31,15 +33,15 @@ def test_a_stream_equals_the_offline_audio(voice, backend, vectors, judge, chunk
 
 @pytest.mark.requirement("ST-02")
 def test_every_length_streams_as_it_decodes(backend, vectors, judge):
-    states = vectors.arrays["decoder hidden"]
+    pool = states(vectors.arrays)
     for tokens in range(2, 25):
         decoder = StreamingDecoder(backend)
         pieces = []
-        for hidden in states[:tokens]:
+        for hidden in pool[:tokens]:
             decoder.add(hidden)
             pieces.append(decoder.flush())
         pieces.append(decoder.flush(last=True))
-        whole = sound(backend, states[:tokens])
+        whole = sound(backend, pool[:tokens])
         judge.close(f"{tokens} tokens", np.concatenate(pieces), whole, law(backend, vectors))
 
 
@@ -47,7 +49,7 @@ def test_every_length_streams_as_it_decodes(backend, vectors, judge):
 def test_no_or_one_token_streams_no_samples(backend, vectors, judge):
     for tokens in (0, 1):
         decoder = StreamingDecoder(backend)
-        for hidden in vectors.arrays["decoder hidden"][:tokens]:
+        for hidden in states(vectors.arrays)[:tokens]:
             decoder.add(hidden)
         judge.equal(f"{tokens} tokens", len(decoder.flush(last=True)), 0)
 
@@ -61,7 +63,7 @@ def test_sound_comes_as_soon_as_the_receptive_field_allows(backend, vectors, jud
     needed = -(-(last_frame + config.receptive_frames) // config.frames_per_token) + 1
     decoder = StreamingDecoder(backend)
     counts = []
-    for hidden in vectors.arrays["decoder hidden"][:needed]:
+    for hidden in states(vectors.arrays)[:needed]:
         decoder.add(hidden)
         counts.append(decoder.ready >= config.samples_per_token)
     judge.equal("ready", counts, [False] * (needed - 1) + [True])

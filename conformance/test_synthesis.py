@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 
 from conformance import tolerances
-from conformance.vectors import (
-    FREE,
-    FREE_RUNS,
-    SEED,
-    TOKENS,
-    Vectors,
-    decoder_inputs,
-    observe_decoder,
-)
+from conformance.inputs import FREE, FREE_RUNS, SEED, TOKENS, decoder_inputs, free_prompt
+from conformance.observations import observe_decoder, observe_spoken, sound
+from conformance.vectors import Vectors
 from soprano.audio import Audio
 from soprano.backends import Backend
 from soprano.generate import Prompt, generate
-from soprano.istft import istft
 from soprano.sampling import uniforms
 
 TEXTS = (
@@ -29,11 +22,6 @@ TEXTS = (
 OPTIONS = {"seed": 5, "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 30}
 
 
-def sound(backend: Backend, hidden: np.ndarray) -> np.ndarray:
-    spectrum = backend.decode(hidden[None], np.array([len(hidden)]))
-    return istft(spectrum, backend.config.decoder.istft)[0]
-
-
 def compare_sentences(judge, vectors: Vectors, backend: Backend, one: Audio, two: Audio) -> None:
     """Two renderings of one text: the same ids, and audio within the float noise of two ways."""
     judge.equal("finish reasons", one.finish_reasons, two.finish_reasons)
@@ -41,16 +29,16 @@ def compare_sentences(judge, vectors: Vectors, backend: Backend, one: Audio, two
     limit = tolerances.between_ways(
         "samples", vectors.floors["samples"], vectors.arrays["samples"], backend.config
     )
-    judge.close("samples", one.samples, two.samples, limit)
+    judge.sounds("samples", one.samples, two.samples, limit)
 
 
 @pytest.mark.requirement("SY-01")
 def test_audio_from_golden_states_matches_the_oracle(backend, vectors, judge):
-    observed, expected = observe_decoder(backend, vectors.arrays), vectors.arrays["samples"]
-    limit = tolerances.against_oracle(
-        "samples", vectors.floors["samples"], expected, backend.config
-    )
-    judge.close("samples", observed["samples"], expected, limit, decoys=(-observed["samples"],))
+    observed = observe_decoder(backend, vectors.arrays) | observe_spoken(backend, vectors.arrays)
+    for quantity in ("samples", *(f"{name} samples" for name in FREE_RUNS)):
+        expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
+        limit = tolerances.against_oracle(quantity, floor, expected, backend.config)
+        judge.sounds(quantity, observed[quantity], expected, limit)
 
 
 @pytest.mark.requirement("SY-02")
@@ -66,12 +54,12 @@ def test_tokens_give_samples_by_the_length_law(backend, vectors, judge):
 def test_free_running_ids_are_the_oracles_up_to_a_tie(backend, vectors, judge, name):
     arrays = vectors.arrays
     options = FREE_RUNS[name]
-    prompt = arrays["prompt ids"][1, : arrays["prompt lengths"][1]].tolist()
+    prompt = free_prompt(arrays)
     tokens = generate(backend, [Prompt(prompt, uniforms(SEED, 0), options, FREE)])
-    ids = [token.id for token in tokens if token.id is not None]
-    wanted, margins = arrays[f"{name} ids"].tolist(), arrays[f"{name} margins"]
     stop = backend.config.language_model.eos_token_id
-    wanted = wanted[: wanted.index(stop)] if stop in wanted else wanted
+    ids = [stop if token.id is None else token.id for token in tokens]
+    wanted, margins = arrays[f"{name} ids"].tolist(), arrays[f"{name} margins"]
+    wanted = wanted[: wanted.index(stop) + 1] if stop in wanted else wanted
     differs = [i for i, (a, b) in enumerate(zip(ids, wanted, strict=False)) if a != b]
     judge.decided(len(ids), tied=bool(differs))
     if not differs:

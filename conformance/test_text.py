@@ -12,19 +12,15 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.ledger import Judge
+from conformance.profiles import examples
 
 Stage = Any  # normalize(text) -> str, sentences(text) -> list[str]
 
-EXPLORED = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXPLORED = examples(100)
 SPOKEN = re.compile(r"[a-z .,!?'-]*")
 WORDS = st.sampled_from(
     [

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from conformance.vectors import fixture_models
 
 Load = Any  # (model folder) -> tokenizer
 Edit = Callable[[dict[str, Any]], None]
 
-EXPLORED = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXPLORED = examples(100)
 ALPHABET = " !',-.?abcdefghijklmnopqrstuvwxyz0123456789"
 FIRST = 44  # id of the alphabet's first character, after 4 controls and 40 audio tokens
 TEXT, START, STOP = 1, 2, 3

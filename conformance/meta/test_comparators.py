@@ -7,6 +7,7 @@ import pytest
 
 from conformance import compare
 from conformance.compare import Limit
+from conformance.sound import sounds
 
 LIMIT = Limit(rms=1e-3, worst=1e-2)
 WAVE = np.sin(np.arange(1000) / 7)
@@ -169,3 +170,29 @@ def test_a_number_that_is_none_exceeds_every_limit(value):
 def test_a_limit_is_positive_and_finite(limit):
     with pytest.raises(ValueError, match="limit"):
         Limit(*limit)
+
+
+SOUND_BREAKS = {
+    "one late": (np.roll(SOUND, 1), "1 samples late"),
+    "three early": (np.roll(SOUND, -3), "3 samples early"),
+    "inverted": (-SOUND, "inverted polarity"),
+    "short": (SOUND[:-1], "999 samples, wanted 1000"),
+    "long": (np.append(SOUND, np.float32(0)), "1001 samples, wanted 1000"),
+    "half as loud": (SOUND / 2, "an element"),
+    "one bad sample": (altered(400, 2.0), "an element"),
+    "silence": (np.zeros_like(SOUND), "an element"),
+    "a NaN": (altered(3, np.nan), "not finite"),
+    "another type": (WAVE, "dtype"),
+}
+
+
+def test_sounds_hold_for_the_same_sound():
+    assert sounds("q", SOUND.copy(), WAVE, LIMIT).fault is None
+
+
+@pytest.mark.parametrize("name", SOUND_BREAKS)
+def test_sounds_break_and_say_what_is_wrong(name):
+    actual, words = SOUND_BREAKS[name]
+    found = sounds("q", actual, WAVE, LIMIT)
+    assert found.fault is not None
+    assert words in found.fault

@@ -119,6 +119,7 @@ def test_a_measure_that_never_exceeds_its_limit_is_mistrusted(judge):
         lambda judge: judge.equal("q", 1, 2),
         lambda judge: judge.same("q", SOUND, -SOUND),
         lambda judge: judge.close("q", SOUND, -WAVE, LIMIT),
+        lambda judge: judge.sounds("q", SOUND, -WAVE, LIMIT),
         lambda judge: judge.below("q", 3, 2, wrong=4),
         lambda judge: judge.refuses("q", lambda: 1, ValueError, accepts=lambda: 1),
     ],

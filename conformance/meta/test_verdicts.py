@@ -104,6 +104,7 @@ def test_the_document_is_what_its_schema_says():
     bad = Comparison("q", 0, float("inf"), 1.0, where=(3, 4), fault="not finite")
     records = [record(), record("tie", ties=1, decisions=40), record("fail", message="no")]
     records[2].comparisons = [bad]
+    records[0].comparisons = [Comparison("q", 10, 0.5, 1.0, 0.2, 0.4, 0.3, 0.6, floor=0.1)]
     attested = {"shared": {"version": {"value": "1", "how": "read back"}}}
     content = json.loads(json.dumps(document(records, attested)))
     jsonschema.Draft202012Validator.check_schema(schema)
