@@ -1,4 +1,4 @@
-"""The command line: `soprano say`, `export`, `fetch`, `info`.
+"""The command line: `soprano say`, `export`, `fetch`, `bench`, `info`.
 
 Exit status: 0 done, 1 the thing asked about failed, 2 wrong call or unusable input,
 130 interrupted.
@@ -233,6 +233,40 @@ def fetch(repo: str) -> None:
     from soprano.hub import fetch_model
 
     click.echo(fetch_model(repo))
+
+
+@cli.command()
+@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help=_MODEL_HELP)
+@click.option("-b", "--backend", "backends", multiple=True, help="Repeatable. [all installed]")
+@click.option("--precision", default="fp32", show_default=True, help="Precision class.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtimes.")
+@click.option("--tokens", type=click.IntRange(min=2, max=512), default=64, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw a PNG, too.")
+def bench(
+    model: str,
+    backends: tuple[str, ...],
+    precision: str,
+    threads: int | None,
+    tokens: int,
+    rounds: int,
+    plot: Path | None,
+) -> None:
+    """Show where the time goes, by part and backend, measured in turns."""
+    from soprano import bench as measured
+
+    names = backends or tuple(installed_backends())
+    voices = {name: SopranoTTS(model, name, precision, threads) for name in names}
+    with _progress("timing") as progress:
+        times = measured.measure(voices, tokens=tokens, rounds=rounds, progress=progress)
+    click.echo(measured.table(times))
+    if plot:
+        try:
+            measured.plot(times, plot)
+        except ImportError as error:
+            raise click.ClickException(
+                f"--plot needs an extra: pip install 'soprano-conformance[bench]' ({error})"
+            ) from None
 
 
 @cli.command()

@@ -60,7 +60,7 @@ def distribution(scores: npt.ArrayLike, options: SamplingOptions) -> Float64:
     scores = np.asarray(scores, dtype=np.float64)
     with np.errstate(over="ignore"):  # towards temperature 0, all but the best become -inf
         weights = np.exp((scores - scores.max()) / options.temperature)
-    ranked = np.argsort(-scores, kind="stable")
+    ranked = _ranked(scores)
     if options.top_k:
         ranked = ranked[: options.top_k]
     if options.top_p < 1:
@@ -70,6 +70,17 @@ def distribution(scores: npt.ArrayLike, options: SamplingOptions) -> Float64:
     probabilities: Float64 = np.zeros_like(weights)
     probabilities[ranked] = weights[ranked] / weights[ranked].sum()
     return probabilities
+
+
+def _ranked(scores: Float64) -> npt.NDArray[np.int64]:
+    """Ids by falling score, ties by rising id; several times as fast as a stable sort."""
+    ranked = np.argsort(-scores)
+    falling = scores[ranked]
+    tied = np.flatnonzero(falling[1:] == falling[:-1])
+    if tied.size:
+        for run in np.split(tied, np.flatnonzero(np.diff(tied) > 1) + 1):
+            ranked[run[0] : run[-1] + 2].sort()
+    return ranked
 
 
 def draw(probabilities: Float64, uniform: float) -> int:
@@ -95,8 +106,9 @@ def _checked(logits: npt.ArrayLike) -> Float64:
     scores = np.asarray(logits, dtype=np.float64)
     if scores.ndim != 1 or not scores.size:
         raise ValueError(f"logits must have shape (V,), got {scores.shape}")
-    if np.isnan(scores).any() or np.isposinf(scores).any():
+    largest = scores.max()  # one pass tells all three: NaN is passed on
+    if np.isnan(largest) or largest == np.inf:
         raise ValueError("logits hold NaN or +inf")
-    if np.isneginf(scores).all():
+    if largest == -np.inf:
         raise ValueError("logits forbid every id")
     return scores

@@ -299,3 +299,17 @@ def test_a_bundle_is_not_written_over_something_else(tmp_path):
     result = soprano("export", "-m", MICRO["v11"], "--to", "onnx", "-o", tmp_path)
     assert_refused(result, "not a bundle")
     assert (tmp_path / "precious.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_bench_prints_every_part_and_draws_a_plot(tmp_path):
+    plot = tmp_path / "speed.png"
+    result = soprano("bench", "-m", "v11", "--tokens", 12, "--rounds", 1, "--plot", plot)
+    assert result.returncode == 0, result.stderr
+    first, _, *rows, last = result.stdout.splitlines()
+    assert first.split(" | ")[1:]
+    assert [row.split(",")[0] for row in rows] == [
+        f"| {part}" for part in ("prefill", "step", "sample", "decode", "istft", "first sound")
+    ]
+    assert all(float(factor) > 0 for factor in last.strip(" |").split(" | ")[1:])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert result.stderr == ""
