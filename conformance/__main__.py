@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from conformance.meta.command import faults
+
 
 @click.group()
 def cli() -> None:
@@ -95,4 +97,5 @@ def contract() -> None:
             click.echo(f"    {test}")
 
 
+cli.add_command(faults)
 cli()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +143,11 @@ class Judge:
         self._hold(compare.number(quantity, value, limit, elements))
         if compare.number(quantity, wrong, limit, elements).fault is None:
             raise MistrustedError(f"{quantity}: {wrong:.4g} would have passed within {limit:.4g}")
+
+    def follows_not(self, convention: str, followed: Sequence[str]) -> None:
+        """The outputs are not those of a known wrong convention; who follows it is told so."""
+        fault = f"you follow the convention {convention!r}" if convention in followed else None
+        self._hold(Comparison(convention, 1, float(convention in followed), 0, fault=fault))
 
     def decided(self, count: int, *, tied: bool = False) -> None:
         """Count the ids of one run; `tied`: it parted from the golden run within the margin."""

@@ -208,6 +208,36 @@ def test_what_is_not_understood_is_refused_by_name(judge, copy, change):
     judge.equal("the message names the key", bool(named), True)
 
 
+@pytest.mark.requirement("CK-13")
+@pytest.mark.parametrize("path", fixture_models(), ids=lambda path: path.name)
+def test_every_stated_number_is_the_models(judge, path):
+    stated = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = ModelFolder.open(path).config
+    for part, numbers in ((config.language_model, stated), (config.decoder, stated["decoder"])):
+        for name, number in vars(part).items():
+            if name in numbers:
+                judge.equal(name, repr(number), repr(type(number)(numbers[name])))
+
+
+@pytest.mark.requirement("CK-13")
+def test_no_number_is_derived_from_others_or_assumed(judge):
+    # Each number alone takes a value that no rule of thumb gives.
+    others = {
+        "head_dim": 14, "eos_token_id": 7, "rms_norm_eps": 3e-5, "rope_theta": 777.0,
+        "tie_word_embeddings": True, "num_attention_heads": 8, "intermediate_size": 41,
+    }  # fmt: skip
+    for name, number in others.items():
+        parsed = parse_language_model({**document(), name: number})
+        judge.equal(name, repr(getattr(parsed, name)), repr(number))
+        rest = {k: v for k, v in vars(parsed).items() if k != name}
+        same = {k: v for k, v in vars(parse_language_model(document())).items() if k != name}
+        judge.equal(f"the rest beside {name}", repr(rest), repr(same))
+    for name, number in {"hop_length": 13, "win_length": 40, "sample_rate": 11111}.items():
+        stated = {**SIGNAL, "frames_per_token": 3, name: number}
+        parsed = parse_decoder({"decoder": stated}, shapes(24, 20, 2, 3, 64))
+        judge.equal(name, getattr(parsed, name), number)
+
+
 @pytest.mark.requirement("CK-02")
 def test_a_missing_number_is_refused_by_name(judge):
     for name in ("head_dim", "rope_theta", "tie_word_embeddings", "num_hidden_layers"):

@@ -15,7 +15,7 @@ from conformance.ledger import Judge
 from conformance.profiles import examples
 from conformance.scripted import STOP, VOCABULARY, Ids, ScriptedBackend, reciting, trace
 from soprano.backends import Capabilities
-from soprano.config import SamplingOptions
+from soprano.config import GenerationOptions, SamplingOptions
 from soprano.generate import Prompt, Token, generate, pad
 from soprano.hallucination import looks_stuck
 
@@ -324,6 +324,20 @@ def test_prompts_are_padded_on_the_right(judge: Judge) -> None:
         judge.equal(f"{wanted}", row[:length].tolist(), wanted)
     judge.equal("shapes", (ids.shape, lengths.shape), ((3, 3), (3,)))
     judge.equal("types", (ids.dtype.name, lengths.dtype.name), ("int64", "int64"))
+
+
+@pytest.mark.requirement("GE-14")
+def test_the_limit_of_new_tokens_is_512(judge: Judge) -> None:
+    judge.equal("by default", GenerationOptions().max_new_tokens, 512)
+    for limit in (1, 512):
+        judge.equal(f"{limit}", GenerationOptions(max_new_tokens=limit).max_new_tokens, limit)
+    for limit in (0, 513, 1200):
+        judge.refuses(
+            f"{limit}",
+            lambda n=limit: GenerationOptions(max_new_tokens=n),
+            ValueError,
+            accepts=lambda: GenerationOptions(max_new_tokens=512),
+        )
 
 
 NEAR, FAR = 299.0, 301.0

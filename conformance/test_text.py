@@ -465,6 +465,16 @@ def test_a_long_sentence_is_cut_after_the_last_word_that_fits(
 
 
 @pytest.mark.requirement("TX-35")
+@pytest.mark.parametrize("size", [2, 4, 6, 9, 17])
+def test_no_word_that_fits_is_cut(text_stage: Stage, judge: Judge, size: int) -> None:
+    # Words of several sizes, so that a cut at a fixed length falls inside one of them.
+    words = ["abcdefghijklmnopq"[:size]] * (900 // size)
+    pieces = text_stage.sentences(" ".join(words))
+    judge.equal("words", " ".join(pieces).removesuffix(".").split(" "), words)
+    judge.below("characters of the longest", max(map(len, pieces)), 300, wrong=301)
+
+
+@pytest.mark.requirement("TX-35")
 def test_a_word_longer_than_a_piece_is_cut(text_stage: Stage, judge: Judge) -> None:
     word = "ab" * 350
     expected = [word[:300], word[300:600], word[600:] + "."]

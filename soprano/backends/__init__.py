@@ -7,7 +7,7 @@ overwritten.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from soprano.config import ModelConfig
+from soprano.config import IstftConfig, ModelConfig, SamplingOptions
 from soprano.errors import BackendError, MissingExtraError
 from soprano.model import ModelFolder
 
@@ -115,6 +115,56 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back what the runtime holds."""
+        ...
+
+
+class Spoken(NamedTuple):
+    """What a backend's own `synthesize` says of one prompt."""
+
+    ids: list[int]  # audio tokens, without `[STOP]`
+    samples: Float32  # (N,), the length law's N
+    finish: str  # "stop" or "length"
+
+
+class OwnStages(Protocol):
+    """Methods that a backend may bring in the place of shared stages; it is judged on each it has.
+
+    The uniforms are given, one a token, so that no port needs the family's generator.
+    """
+
+    def normalize(self, text: str) -> str: ...
+
+    def tokenize(self, model: Path) -> Any:
+        """A tokenizer whose `prompt(sentence)` gives the ids of a prompt."""
+        ...
+
+    def sample(
+        self, logits: Float32, history: Sequence[int], options: SamplingOptions, uniform: float
+    ) -> int: ...
+
+    def istft(
+        self, spectrum: Float32, config: IstftConfig, layout: str, *, length: int | None = None
+    ) -> Float32: ...
+
+    def synthesize(
+        self,
+        ids: Sequence[int],
+        options: SamplingOptions,
+        uniforms: Sequence[float],
+        max_new_tokens: int,
+    ) -> Spoken:
+        """The whole utterance of one prompt's ids."""
+        ...
+
+    def stream(
+        self,
+        ids: Sequence[int],
+        options: SamplingOptions,
+        uniforms: Sequence[float],
+        max_new_tokens: int,
+        chunk_size: int,
+    ) -> Iterator[Float32]:
+        """The samples of the same utterance, some `chunk_size` tokens at a time."""
         ...
 
 

@@ -1,0 +1,79 @@
+"""Faults of reading and writing model folders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conformance.meta.faults.fault import FOLDER, fault
+from conformance.meta.faults.plant import Plant
+from soprano import configfile, model, weights
+
+
+def parsed(plant: Plant, change: Any) -> None:
+    """The language model's numbers are read, and one of them is put aside."""
+    from dataclasses import replace
+
+    parse = configfile.parse_language_model
+
+    def faulty(document: Any) -> Any:
+        found = parse(document)
+        return replace(found, **change(found))
+
+    plant.replace(parse, faulty)
+
+
+@fault("KV-17", FOLDER, hard=True, model="heads", blame=("CK", "LM"))
+def head_width_taken_from_hidden(plant: Plant) -> None:
+    """The width of a head is hidden / heads, which the published sizes cannot refute."""
+    parsed(plant, lambda c: {"head_dim": c.hidden_size // c.num_attention_heads})
+
+
+@fault("KV-18", FOLDER, blame=("CK", "LM", "SY"))
+def end_of_sequence_assumed(plant: Plant) -> None:
+    """The id that ends an utterance is taken to be 2, as in other families."""
+    parsed(plant, lambda c: {"eos_token_id": 2})
+
+
+@fault("CK-50", FOLDER, hard=True, model="n600", blame=("CK", "LM", "DE"))
+def hop_not_read(plant: Plant) -> None:
+    """The hop is derived as a quarter of the window instead of read from the config."""
+    from dataclasses import replace
+
+    parse = configfile.parse_decoder
+
+    def faulty(document: Any, shapes: Any) -> Any:
+        found = parse(document, shapes)
+        return replace(found, hop_length=found.win_length // 4)
+
+    plant.replace(parse, faulty)
+
+
+@fault("CK-51", FOLDER, hard=True, blame=("CK",))
+def bfloat16_rounded_on_the_way(plant: Plant) -> None:
+    """Tensors in bfloat16 pass through half precision, where large and small values are lost."""
+    read = weights.Tensor.read
+
+    def faulty(tensor: Any) -> Any:
+        values = read(tensor)
+        if tensor.dtype != "BF16":
+            return values
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
+
+    plant.set(weights.Tensor, "read", faulty)
+
+
+@fault("CK-52", FOLDER, hard=True, blame=("CK",))
+def pickled_decoder_preferred(plant: Plant) -> None:
+    """Where both files are, the older decoder.pth is read."""
+    inner = model.ModelFolder.decoder_weights
+
+    def faulty(folder: Any) -> Any:
+        found = inner(folder)
+        if (folder.path / "decoder.pth").exists():
+            found = {k: v for k, v in folder._decoder_pth.items() if not k.endswith("window")}
+        return found
+
+    plant.set(model.ModelFolder, "decoder_weights", faulty)

@@ -1,0 +1,279 @@
+"""Faults inside the language model, planted in its graph, its module or its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from conformance.meta.faults.fault import HIDDEN, LANGUAGE_MODEL, fault
+from conformance.meta.faults.plant import Float32, Plant
+
+GRAPHS = ("onnx_cpu", "openvino_cpu")  # backends that run the exporter's graph
+
+
+def is_projection(name: str, *parts: str) -> bool:
+    return name.endswith(tuple(f".{part}.weight" for part in parts))
+
+
+@fault("HS-05", HIDDEN, blame=("LM",))
+def state_before_the_final_norm(plant: Plant) -> None:
+    """The residual before the final norm is returned as the hidden state."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        residuals = [node.name for node in g._nodes if node.name.endswith(".after_mlp")]
+        return kind, (residuals[-1], *inputs[1:]), attributes
+
+    plant.node(lambda kind, name: name == "last_hidden_state.rows", change)
+
+    def module(network: Any) -> None:
+        norm = getattr(getattr(network, "model", None), "norm", None)
+        if norm is None:
+            return
+        seen: list[Any] = []
+        norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        network.register_forward_hook(lambda _, inputs, output: output._replace(hidden=seen.pop()))
+
+    plant.module(module)
+
+
+@fault("KV-05", LANGUAGE_MODEL)
+def prefill_sees_the_future(plant: Plant) -> None:
+    """The triangular mask is dropped at prefill, where several ids are read at once."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        columns, queries = inputs
+        beyond = g.op("Add", queries, "mask.total", name="mask.beyond")
+        return kind, (columns, beyond), attributes
+
+    plant.node(lambda kind, name: name == "mask.causal", change)
+    from soprano.reference import lm
+
+    causal = lm.causal
+    plant.set(lm, "causal", lambda mask, new: causal(mask, new) | mask.bool()[:, None, None, :])
+
+
+@fault("KV-14", LANGUAGE_MODEL)
+def rotation_of_neighbours(plant: Plant) -> None:
+    """RoPE turns the pair (2i, 2i + 1) instead of (i, i + D/2), as other families do."""
+    # A converter that permutes the rows of q and k turns one pairing into the other.
+    widths: dict[str, int] = {}
+
+    def change(name: str, values: Float32) -> Float32:
+        if is_projection(name, "q_norm", "k_norm"):
+            widths["head"] = len(values)
+            return np.concatenate([values[0::2], values[1::2]])
+        if is_projection(name, "q_proj", "k_proj"):
+            rows = values.reshape(-1, head_dim(values), values.shape[1])
+            return np.concatenate([rows[:, 0::2], rows[:, 1::2]], axis=1).reshape(values.shape)
+        return values
+
+    def head_dim(values: Float32) -> int:
+        return 6  # of the model it is planted in
+
+    plant.weights(change)
+
+
+@fault("KV-15", LANGUAGE_MODEL, hard=True)
+def positions_in_bfloat16(plant: Plant) -> None:
+    """Angles of the rotation come from positions in bfloat16, which has 256 exact integers."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        from onnx import TensorProto
+
+        # What is left of a position p in bfloat16: eight leading bits.
+        whole = g.op("Cast", inputs[0], name="rope.whole", to=TensorProto.FLOAT)
+        eighths = g.op("Mul", whole, g.constant(1 / 4, np.float32), name="rope.quarter")
+        coarse = g.op("Floor", eighths, name="rope.coarse")
+        rounded = g.op("Mul", coarse, g.constant(4, np.float32), name="rope.rounded")
+        large = g.op("Greater", whole, g.constant(256, np.float32), name="rope.large")
+        return "Where", (large, rounded, whole), {}
+
+    plant.node(lambda kind, name: name == "rope.positions", change)
+    from soprano.reference import lm
+
+    rotations = lm.rotations
+    plant.set(
+        lm, "rotations", lambda config, positions, dtype: rotations(
+            config, positions.bfloat16().float(), dtype
+        )
+    )  # fmt: skip
+
+
+@fault("KV-16", LANGUAGE_MODEL)
+def queries_and_keys_not_normed(plant: Plant) -> None:
+    """Attention of the family before: queries and keys go without their RMSNorm."""
+    from soprano.export import onnx as exporter
+
+    norm = exporter._rms_norm
+
+    def faulty(g: Any, x: str, module: str, config: Any) -> str:
+        return x if module.endswith(("q_norm", "k_norm")) else norm(g, x, module, config)
+
+    plant.standard()
+    plant.set(exporter, "_rms_norm", faulty)
+
+    def module(network: Any) -> None:
+        from torch import nn
+
+        for layer in getattr(getattr(network, "model", None), "layers", ()):
+            layer.self_attn.q_norm = layer.self_attn.k_norm = nn.Identity()
+
+    plant.module(module)
+
+
+@fault("RT-14", LANGUAGE_MODEL, hard=True)
+def steps_count_from_one(plant: Plant) -> None:
+    """Prefill counts positions from 0 and the step graph's table from 1."""
+
+    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
+        return advance(backend, ids, positions + (state.mask.shape[1] > ids.shape[1]), state)
+
+    plant.advanced(change)
+
+
+@fault("LM-50", LANGUAGE_MODEL, model="heads")
+def query_heads_take_turns(plant: Plant) -> None:
+    """Query head h reads key head h mod 2 instead of h // 3: the groups are interleaved."""
+
+    def change(name: str, values: Float32) -> Float32:
+        # Query heads in another order, and the output projection's columns with them.
+        order = [0, 2, 4, 1, 3, 5]
+        if is_projection(name, "q_proj"):
+            return values.reshape(6, -1, values.shape[1])[order].reshape(values.shape)
+        if is_projection(name, "o_proj"):
+            return values.reshape(len(values), 6, -1)[:, order].reshape(values.shape)
+        return values
+
+    plant.weights(change)
+
+
+@fault("LM-51", LANGUAGE_MODEL, model="heads")
+def scaled_by_hidden_over_heads(plant: Plant) -> None:
+    """Scores are divided by the root of hidden / heads, which is not the width of a head."""
+
+    def change(name: str, values: Float32) -> Float32:
+        return values * np.float32((10 / 4) ** 0.5) if is_projection(name, "q_norm") else values
+
+    plant.weights(change)
+
+
+@fault("LM-52", LANGUAGE_MODEL, model="heads")
+def rotation_base_assumed(plant: Plant) -> None:
+    """The base of the rotation is 10,000 whatever config.json says."""
+    config_says(plant, rope_theta=10000.0)
+
+
+@fault("LM-53", LANGUAGE_MODEL, hard=True, model="heads")
+def norm_epsilon_assumed(plant: Plant) -> None:
+    """The epsilon of every RMSNorm is 1e-6 whatever config.json says."""
+    config_says(plant, rms_norm_eps=1e-6)
+
+
+@fault("LM-54", LANGUAGE_MODEL)
+def head_tied_although_it_is_not(plant: Plant) -> None:
+    """Logits are products with the embeddings, though the checkpoint has a head of its own."""
+    config_says(plant, tie_word_embeddings=True)
+
+
+@fault("LM-55", LANGUAGE_MODEL, hard=True)
+def one_layers_epsilon(plant: Plant) -> None:
+    """A fused norm of one layer carries an epsilon of 1e-5."""
+    from soprano.export import onnx as exporter
+
+    norm = exporter._rms_norm
+
+    def faulty(g: Any, x: str, module: str, config: Any) -> str:
+        other = module == "model.layers.1.post_attention_layernorm"
+        return norm(g, x, module, replace(config, rms_norm_eps=1e-5) if other else config)
+
+    plant.standard()
+    plant.set(exporter, "_rms_norm", faulty)
+
+    def module(network: Any) -> None:
+        layers = getattr(getattr(network, "model", None), "layers", None)
+        if layers is not None:
+            layers[1].post_attention_layernorm.eps = 1e-5
+
+    plant.module(module)
+
+
+@fault("LM-56", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+def scores_in_half_precision(plant: Plant) -> None:
+    """One layer's attention scores pass through half precision on their way to the softmax."""
+    round_input(plant, lambda kind, name: name.endswith("layers.2.self_attn.shares"))
+
+
+@fault("LM-57", LANGUAGE_MODEL, hard=True)
+def positions_end_at_512(plant: Plant) -> None:
+    """Positions are looked up in a table of 512 rows and clamped at its end."""
+
+    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
+        return advance(backend, ids, np.minimum(positions, 511), state)
+
+    plant.advanced(change)
+
+
+@fault("LM-58", LANGUAGE_MODEL, hard=True)
+def last_column_instead_of_last_id(plant: Plant) -> None:
+    """Prefill of a ragged batch answers from the last column, which is padding in short rows."""
+    from soprano.backends.rows import RowBackend
+
+    prefill = RowBackend.prefill
+
+    def faulty(backend: Any, ids: Any, lengths: Any) -> Any:
+        output = prefill(backend, ids, lengths)
+        padded = np.array(ids)
+        padded[np.arange(ids.shape[1]) >= np.asarray(lengths)[:, None]] = 0
+        last = prefill(backend, padded, np.full(len(ids), ids.shape[1]))
+        return output._replace(logits=last.logits, hidden=last.hidden)
+
+    plant.set(RowBackend, "prefill", faulty)
+
+
+@fault("LM-59", LANGUAGE_MODEL, hard=True)
+def one_token_id_misread(plant: Plant) -> None:
+    """One row of the embeddings was damaged on the way: an id that few sentences hold."""
+
+    def change(name: str, values: Float32) -> Float32:
+        if name != "model.embed_tokens.weight":
+            return values
+        damaged = values.copy()
+        damaged[41] = values[40]
+        return damaged
+
+    plant.weights(change)
+
+
+def config_says(plant: Plant, **numbers: Any) -> None:
+    """The language model's networks are built with other numbers than the folder's."""
+    from soprano.export import onnx as exporter
+
+    plant.standard()
+    graph = exporter.language_model_graph
+    plant.set(
+        exporter,
+        "language_model_graph",
+        lambda config, weights: graph(replace(config, **numbers), weights),
+    )
+    try:
+        from soprano.reference import checkpoint
+    except ImportError:
+        return
+    build = checkpoint.LanguageModel
+    plant.set(checkpoint, "LanguageModel", lambda config: build(replace(config, **numbers)))
+
+
+def round_input(plant: Plant, matches: Any) -> None:
+    """The first input of the matching nodes goes through half precision."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        from onnx import TensorProto
+
+        serial = len(g._nodes)
+        narrow = g.op("Cast", inputs[0], name=f"narrow{serial}", to=TensorProto.FLOAT16)
+        wide = g.op("Cast", narrow, name=f"wide{serial}", to=TensorProto.FLOAT)
+        return kind, (wide, *inputs[1:]), attributes
+
+    plant.node(matches, change)

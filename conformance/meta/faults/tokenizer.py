@@ -1,0 +1,119 @@
+"""Faults of the tokenizer: a sentence in, prompt ids out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.meta.faults.fault import TOKENIZER, fault
+from conformance.meta.faults.plant import Plant
+from soprano.tokenizer import Tokenizer
+
+
+def encoded(plant: Plant, change: Callable[[Any, str, list[int]], list[int]]) -> None:
+    encode = Tokenizer.encode
+    plant.set(Tokenizer, "encode", lambda t, text: change(t, text, encode(t, text)))
+
+
+def loaded(plant: Plant, change: Callable[[Any], None]) -> None:
+    """Change the library's tokenizer as it is loaded."""
+    load = Tokenizer.__init__
+
+    def faulty(tokenizer: Any, path: Any) -> None:
+        load(tokenizer, path)
+        change(tokenizer._tokenizer)
+
+    plant.set(Tokenizer, "__init__", faulty)
+
+
+@fault("TK-01", TOKENIZER)
+def spaces_dropped(plant: Plant) -> None:
+    """Spaces are taken for mere separators and get no id."""
+
+    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
+        space = tokenizer._tokenizer.token_to_id(" ")
+        return [i for i in ids if i != space]
+
+    encoded(plant, change)
+
+
+@fault("TK-02", TOKENIZER, hard=True)
+def white_space_not_folded(plant: Plant) -> None:
+    """A run of white space is encoded sign by sign."""
+    from tokenizers import normalizers
+
+    loaded(plant, lambda library: setattr(library, "normalizer", normalizers.Lowercase()))
+
+
+@fault("TK-03", TOKENIZER)
+def capitals_not_lowered(plant: Plant) -> None:
+    """Capitals are not lowered, and become unknown tokens."""
+    from tokenizers import Regex, normalizers
+
+    loaded(
+        plant,
+        lambda library: setattr(library, "normalizer", normalizers.Replace(Regex(r"\s+"), " ")),
+    )
+
+
+@fault("TK-05", TOKENIZER)
+def another_familys_splitter(plant: Plant) -> None:
+    """Text is split by the expression of GPT-2, which glues a space to the word after it."""
+    from tokenizers import Regex, pre_tokenizers
+
+    pattern = r"'s|'t|'re|'ve|'m|'ll|'d| ?[a-z]+| ?[0-9]+| ?[^\sa-z0-9]+|\s+(?!\S)|\s+"
+    loaded(
+        plant,
+        lambda library: setattr(
+            library, "pre_tokenizer", pre_tokenizers.Split(Regex(pattern), "isolated")
+        ),
+    )
+
+
+@fault("TK-07", TOKENIZER, hard=True)
+def stop_comes_twice(plant: Plant) -> None:
+    """A library adds its own begin-of-sequence token in front of the prompt."""
+    prompt = Tokenizer.prompt
+    plant.set(Tokenizer, "prompt", lambda t, sentence: [t.stop, *prompt(t, sentence)])
+
+
+@fault("KV-12", TOKENIZER)
+def long_prompt_loses_start(plant: Plant) -> None:
+    """A prompt over 512 ids is cut on the right, which removes [START]."""
+
+    def prompt(tokenizer: Any, sentence: str) -> list[int]:
+        return [tokenizer.stop, tokenizer.text, *tokenizer.encode(sentence), tokenizer.start][:512]
+
+    plant.set(Tokenizer, "prompt", prompt)
+
+
+@fault("TK-50", TOKENIZER, hard=True)
+def unknown_characters_fused(plant: Plant) -> None:
+    """Neighbouring unknown characters become one unknown token."""
+
+    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
+        unknown = tokenizer._tokenizer.token_to_id("[UNK]")
+        pairs = zip(ids, [None, *ids], strict=False)
+        return [i for i, before in pairs if not i == before == unknown]
+
+    encoded(plant, change)
+
+
+@fault("TK-51", TOKENIZER, hard=True)
+def limit_counts_the_sentence_alone(plant: Plant) -> None:
+    """The limit of 512 is held against the sentence's ids; the three controls come on top."""
+
+    def prompt(tokenizer: Any, sentence: str) -> list[int]:
+        ids = tokenizer.encode(sentence)
+        if not sentence.strip() or tokenizer._reserved & set(ids) or len(ids) > 512:
+            raise ValueError("sentence is empty, too long, or holds a control token")
+        return [tokenizer.stop, tokenizer.text, *ids, tokenizer.start]
+
+    plant.set(Tokenizer, "prompt", prompt)
+
+
+@fault("TK-52", TOKENIZER, hard=True)
+def edges_stripped(plant: Plant) -> None:
+    """White space at either end of a sentence is stripped before it is encoded."""
+    encode = Tokenizer.encode
+    plant.set(Tokenizer, "encode", lambda t, text: encode(t, text.strip()))
