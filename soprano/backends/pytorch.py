@@ -8,11 +8,11 @@ import torch
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
 from soprano.backends.in_place import InPlaceCacheBackend, Source
-from soprano.backends.pytorch_step import Buffers, StackedLanguageModel
 from soprano.backends.rows import require_precision
 from soprano.errors import BackendError
 from soprano.model import ModelFolder
 from soprano.reference.checkpoint import load_decoder, load_language_model
+from soprano.reference.stacked import Buffers, StackedLanguageModel
 
 
 class PyTorchBackend(InPlaceCacheBackend):
