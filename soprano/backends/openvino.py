@@ -34,6 +34,9 @@ _SETTINGS = {
     "EXECUTION_MODE_HINT": "ACCURACY",
     "PERFORMANCE_HINT": "LATENCY",
 }
+# Kernels kept, each for one shape: by its default of 5000 a long text fills gigabytes.
+# It changes no number, and cannot be read back.
+_LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "64"}
 
 
 class OpenVinoBackend(GrowingCacheBackend):
@@ -173,7 +176,7 @@ def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.Com
         model: Any = (
             ov.Core().read_model(source) if isinstance(source, Path) else convert(source, layers)
         )
-        compiled = ov.Core().compile_model(model, "CPU", settings)
+        compiled = ov.Core().compile_model(model, "CPU", {**settings, **_LIMITS})
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot load {part} of {folder.path}: {error}") from None
     for name, wanted in settings.items():
