@@ -154,13 +154,13 @@ def inverse_transform(
     twice[0] = 1
     if n_fft % 2 == 0:
         twice[-1] = 1
+    real, imaginary = (twice[:, None] * parts[..., part] for part in (0, 1))  # (F, T)
+    frames = (cosines @ real - sines @ imaginary) / n_fft  # (n_fft, T)
     total = np.zeros(max(count - 1, 0) * hop + n_fft)
     envelope = np.zeros_like(total)
     weights = np.asarray(window, np.float64)
     for t in range(count):
-        real, imaginary = parts[:, t, 0] * twice, parts[:, t, 1] * twice
-        frame = (cosines @ real - sines @ imaginary) / n_fft
-        total[t * hop : t * hop + n_fft] += frame * weights
+        total[t * hop : t * hop + n_fft] += frames[:, t] * weights
         envelope[t * hop : t * hop + n_fft] += weights**2
     half = n_fft // 2
     kept = slice(half, half + max(count - 1, 0) * hop)

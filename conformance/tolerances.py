@@ -111,3 +111,13 @@ TIES = 1e-3
 def ties_allowed(decisions: int) -> int:
     """How many runs may be tied when so many ids were decided."""
     return 1 + int(TIES * decisions)
+
+
+# A probability is the exponential of a score, so the score's absolute error is its relative one:
+# logit, penalty, temperature and the shift by the maximum round once each; the exponential, the
+# sum of all (in pairs) and the division add a dozen.
+def shares(logits: npt.NDArray[np.floating], temperature: float) -> Limit:
+    """The limit of float32 sampling probabilities made from these logits."""
+    score = float(np.abs(logits).max()) / temperature
+    worst = (4 * score + 12) * EPS
+    return Limit(worst, worst)

@@ -1,32 +1,18 @@
-"""Compare the text front end with the one of soprano-tts 0.2.0, sentence by sentence.
+"""The text front end beside that of soprano-tts 0.2.0, sentence by sentence.
 
-    python upstream/compare_text.py --python PATH
-
-PATH is the interpreter of an environment where soprano-tts==0.2.0 is installed.
-Only its text modules are loaded there, so neither PyTorch nor a model is needed.
 Two answers agree when the normalised text and the pieces that become prompts are both equal.
-
-Exit status: 0 at 97 % agreement or more with every difference listed below and every listed one
-still a difference; 1 otherwise; 2 when the other program cannot be asked.
+Every difference is listed below with the reason why ours is right.
 """
 
 from __future__ import annotations
 
-import argparse
-import ast
-import importlib
-import importlib.metadata
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-import types
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = "0.2.0"
+from conformance.ledger import Judge
+from upstream.observe import ReadText
+
 REQUIRED = 0.97
 SENTENCES = Path(__file__).with_name("sentences.txt")
 
@@ -115,13 +101,6 @@ class Case(NamedTuple):
         return "\\".join(parts)
 
 
-class Answer(NamedTuple):
-    """What one program makes of a text."""
-
-    normalized: str
-    pieces: list[str]
-
-
 def read_cases(path: Path) -> list[Case]:
     """Read the sentences under their `== kind` headings; a sentence may stand only once."""
     cases = []
@@ -137,116 +116,44 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def our_answers(texts: list[str]) -> list[Answer]:
-    """Ask the package under test."""
-    from soprano.text import normalize, sentences
-
-    return [Answer(normalize(text), sentences(text)) for text in texts]
+def reasons() -> dict[str, str]:
+    """Why ours is right, by the sentence as it is written in sentences.txt."""
+    return {written: reason for reason, listed in DIFFERENCES.items() for written in listed}
 
 
-def their_answers(texts: list[str], python: str, source: Path | None) -> list[Answer]:
-    """Run this file in the other environment and read what it answers."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if source is not None:
-        environment["PYTHONPATH"] = str(source.resolve())
-    command = [python, __file__, "--answer"]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(texts), capture_output=True, env=environment, text=True
-        )
-        done.check_returncode()
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"{error}\n{getattr(error, 'stderr', '')}", file=sys.stderr)
-        raise SystemExit(2) from error
-    return [Answer(*answer) for answer in json.loads(done.stdout)]
+def judge_text(
+    judge: Judge, cases: list[Case], ours: list[ReadText], theirs: list[ReadText]
+) -> None:
+    """At least 97 % agree, each difference is listed, and each one listed is a difference."""
+    pairs = zip(cases, ours, theirs, strict=True)
+    differ = {case.written for case, our, their in pairs if our[:2] != their[:2]}
+    listed = set(reasons())
+    judge.equal("unlisted differences", sorted(differ - listed), [])
+    judge.equal("differences gone", sorted(listed - differ), [])
+    share = len(differ) / len(cases)
+    judge.below("share that differs", share, 1 - REQUIRED, len(cases), wrong=1.0)
 
 
-def answer_as_yardstick() -> None:
-    """Answer the texts on standard input with the soprano-tts of this environment."""
-    for installed in importlib.metadata.distributions(name="soprano-tts"):
-        if installed.version != VERSION:
-            raise SystemExit(f"soprano-tts {VERSION} is the yardstick, got {installed.version}")
-    spec = importlib.util.find_spec("soprano")
-    folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
-    tts = Path(folder, "tts.py")
-    if not tts.is_file() or not Path(folder, "utils", "text_normalizer.py").is_file():
-        raise SystemExit(f"soprano-tts {VERSION} is not installed in this environment")
-    package = types.ModuleType("soprano")  # in place of the real one, which imports PyTorch
-    package.__path__ = [folder]
-    sys.modules["soprano"] = package
-    clean_text = importlib.import_module("soprano.utils.text_normalizer").clean_text
-    splitter = importlib.import_module("soprano.utils.text_splitter")
-    scope = {"clean_text": clean_text, **vars(splitter)}
-    for node in ast.walk(ast.parse(tts.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == "_preprocess_text":
-            exec(compile(ast.Module([node], []), str(tts), "exec"), scope)
-    prompts_of = scope["_preprocess_text"]
-
-    answers: list[tuple[str, list[str]]] = []
-    for text in json.load(sys.stdin):
-        try:
-            prompts = [prompt for prompt, _, _ in prompts_of(None, [text])]
-            pieces = [p.removeprefix("[STOP][TEXT]").removesuffix("[START]") for p in prompts]
-            answers.append((clean_text(text.strip()), pieces))
-        except Exception as error:  # whatever the other program raises is its answer
-            answers.append((f"raises {type(error).__name__}", []))
-    json.dump(answers, sys.stdout)
-
-
-def show(case: Case, ours: Answer, theirs: Answer) -> None:
-    """Print where two answers differ."""
-    print(f"\n  {case.kind}: {case.written}")
-    for name, answer in (("theirs", theirs), ("ours", ours)):
-        same_text = ours.normalized == theirs.normalized
-        print(f"  {name:>6}: {answer.pieces if same_text else answer.normalized}")
-
-
-def main() -> int:
-    """Print the agreement by kind and the differences that are not listed."""
-    parser = argparse.ArgumentParser(description="Compare the text front end with soprano-tts.")
-    parser.add_argument("--python", metavar="PATH", help="interpreter that has soprano-tts 0.2.0")
-    parser.add_argument("--source", type=Path, help="unpacked soprano-tts, if not installed there")
-    parser.add_argument("--show", action="store_true", help="print the listed differences, too")
-    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.answer:
-        answer_as_yardstick()
-        return 0
-    if options.python is None:
-        parser.error("--python is required")
-
-    cases = read_cases(SENTENCES)
-    texts = [case.text for case in cases]
-    ours, theirs = our_answers(texts), their_answers(texts, options.python, options.source)
-    reasons = {text: reason for reason, listed in DIFFERENCES.items() for text in listed}
-    total, agreed, listed = Counter[str](), Counter[str](), Counter[str]()
-    unlisted, stale = [], set(reasons) - {case.written for case in cases}
+def text_lines(cases: list[Case], ours: list[ReadText], theirs: list[ReadText]) -> list[str]:
+    """The agreement by kind of sentence, then each difference with both answers and the reason."""
+    total, agreed = Counter[str](), Counter[str]()
+    shown = []
     for case, our, their in zip(cases, ours, theirs, strict=True):
         total[case.kind] += 1
-        differs = our != their
-        agreed[case.kind] += not differs
-        listed[case.kind] += differs and case.written in reasons
-        if differs and case.written not in reasons:
-            unlisted.append((case, our, their))
-        if not differs and case.written in reasons:
-            stale.add(case.written)
-        if differs and case.written in reasons and options.show:
-            show(case, our, their)
-            print(f"  reason: {reasons[case.written]}")
-
-    print(f"\n{'kind':<24}{'sentences':>10}{'agree':>8}{'listed':>8}{'unlisted':>10}")
-    for kind, count in [*total.items(), ("total", total.total())]:
-        counts = (agreed, listed) if kind == "total" else ()
-        equal, known = (c.total() for c in counts) if counts else (agreed[kind], listed[kind])
-        print(f"{kind:<24}{count:>10}{equal:>8}{known:>8}{count - equal - known:>10}")
-    agreement = agreed.total() / total.total()
-    print(f"agreement {agreement:.2%} of {total.total()}, required {REQUIRED:.0%}")
-    for case, our, their in unlisted:
-        show(case, our, their)
-    for written in sorted(stale):
-        print(f"\n  listed, but no difference: {written}")
-    return int(agreement < REQUIRED or bool(unlisted) or bool(stale))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        if our[:2] == their[:2]:
+            agreed[case.kind] += 1
+            continue
+        answers = [
+            a.pieces if our.normalized == their.normalized else a.normalized for a in (their, our)
+        ]
+        reason = reasons().get(case.written, "NOT LISTED")
+        shown += [
+            f"  {case.written}",
+            f"      theirs: {answers[0]}",
+            f"      ours:   {answers[1]}",
+            f"      {reason}",
+        ]
+    lines = [f"{'kind of sentence':<28}{'sentences':>10}{'agree':>8}"]
+    lines += [f"{kind:<28}{count:>10}{agreed[kind]:>8}" for kind, count in total.items()]
+    lines += [f"{'all':<28}{total.total():>10}{agreed.total():>8}", "", *shown]
+    return lines
