@@ -36,14 +36,19 @@ def run(context: click.Context) -> None:
 
 @cli.command()
 @click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option("--precision", default="fp32", show_default=True, help="Precision class.")
+@click.option("--model", "models", multiple=True, help="Only these (repeatable). [all]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-def export(to: str, output: Path) -> None:
+def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> None:
     """Export the suite's own models afresh, one bundle a model."""
     from conformance.vectors import fixture_models
     from soprano.export.bundle import export_bundle
 
-    for model in fixture_models():
-        click.echo(export_bundle(model, output / model.name, to=to), err=True)
+    found = {model.name: model for model in fixture_models()}
+    for name in models or found:
+        if name not in found:
+            raise click.BadParameter(f"no model {name}; there are {', '.join(found)}")
+        click.echo(export_bundle(found[name], output / name, to=to, precision=precision), err=True)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -35,7 +35,10 @@ class LanguageModelOracle:
             x = x + self._mlp(self._norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
         hidden = self._norm(x, "model.norm")
         head = "model.embed_tokens" if self._config.tie_word_embeddings else "lm_head"
-        return hidden @ weights[f"{head}.weight"].T, hidden
+        return self._product(hidden, head), hidden
+
+    def _product(self, x: Float64, name: str) -> Float64:
+        return x @ self._weights[f"{name}.weight"].T
 
     def _norm(self, x: Float64, name: str) -> Float64:
         mean_square = np.mean(x**2, axis=-1, keepdims=True)
@@ -47,9 +50,7 @@ class LanguageModelOracle:
         config, count = self._config, len(x)
 
         def heads(part: str) -> Float64:
-            return (x @ self._weights[f"{name}.{part}_proj.weight"].T).reshape(
-                count, -1, config.head_dim
-            )
+            return self._product(x, f"{name}.{part}_proj").reshape(count, -1, config.head_dim)
 
         q = self._rotate(self._norm(heads("q"), f"{name}.q_norm"))
         k = self._rotate(self._norm(heads("k"), f"{name}.k_norm"))
@@ -62,7 +63,7 @@ class LanguageModelOracle:
             shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
             shares /= shares.sum(axis=-1, keepdims=True)
             mixed[:, head] = shares @ v[:, head // group]
-        return mixed.reshape(count, -1) @ self._weights[f"{name}.o_proj.weight"].T
+        return self._product(mixed.reshape(count, -1), f"{name}.o_proj")
 
     def _rotate(self, x: Float64) -> Float64:
         """RoPE on (T, heads, D): the pair (i, i + D/2) is a complex number turned by its angle."""
@@ -73,9 +74,8 @@ class LanguageModelOracle:
         return np.concatenate([turned.real, turned.imag], axis=-1)
 
     def _mlp(self, x: Float64, name: str) -> Float64:
-        gate = x @ self._weights[f"{name}.gate_proj.weight"].T
-        up = x @ self._weights[f"{name}.up_proj.weight"].T
-        return (gate * expit(gate) * up) @ self._weights[f"{name}.down_proj.weight"].T
+        gate, up = self._product(x, f"{name}.gate_proj"), self._product(x, f"{name}.up_proj")
+        return self._product(gate * expit(gate) * up, f"{name}.down_proj")
 
 
 class DecoderOracle:
@@ -132,7 +132,10 @@ class DecoderOracle:
         return centred / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
 
     def _linear(self, x: Float64, name: str) -> Float64:
-        return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        return self._product(x, name) + self._weights[f"{name}.bias"]
+
+    def _product(self, x: Float64, name: str) -> Float64:
+        return x @ self._weights[f"{name}.weight"].T
 
 
 def _gelu(x: Float64) -> Float64:

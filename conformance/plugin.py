@@ -154,18 +154,27 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     opened.close()
 
 
-_VECTORS: dict[tuple[Path, Path | None], Vectors] = {}
+_VECTORS: dict[tuple[str, Path, Path | None], Vectors] = {}
 
 
 @pytest.fixture
 def vectors(backend: Backend, request: pytest.FixtureRequest) -> Vectors:
     """The golden vectors of the backend's model; without any, an error."""
+    from conformance.classes import find_source, held_vectors
     from conformance.vectors import find_vectors
+    from soprano.model import ModelFolder
 
     named = _option(request.config, "reference")
-    key = (request.node.callspec.params["backend"][1], Path(named) if named else None)
+    name, model = request.node.callspec.params["backend"]
+    reference = Path(named) if named else None
+    rounded = backend.capabilities.rounded and not ModelFolder.open(model).has_weights
+    key = (name if rounded else "", model, reference)
     if key not in _VECTORS:
-        _VECTORS[key] = find_vectors(*key)
+        _VECTORS[key] = (
+            held_vectors(backend, model, find_source(model, reference))
+            if rounded
+            else find_vectors(model, reference)
+        )
     return _VECTORS[key]
 
 
@@ -242,8 +251,9 @@ def _require_declared(backend: Backend, names: tuple[str, ...]) -> None:
 
     for name in names:
         row = requirements().get(name)
-        if row and row.needs and not getattr(backend.capabilities, row.needs):
-            raise NotDeclared(f"{name} needs {row.needs}, which {backend.name} does not declare")
+        for need in row.needs.split() if row else ():
+            if not getattr(backend.capabilities, need):
+                raise NotDeclared(f"{name} needs {need}, which {backend.name} does not declare")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -35,6 +35,7 @@ class Floor:
     rms: float
     worst: float
     row: float
+    precision: str = "fp32"  # the class whose error it is
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ class Capabilities:
         """Whether products round what enters them."""
         return self.activations != "float32"
 
+    @property
+    def float_activations(self) -> bool:
+        """Whether products take what enters them as it is."""
+        return not self.rounds_activations
+
 
 @dataclass(frozen=True)
 class Attested:
