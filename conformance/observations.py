@@ -32,6 +32,7 @@ def observe(backend: Backend, arrays: Given) -> Arrays:
         **observe_prefixes(backend, arrays),
         **observe_long(backend, arrays),
         **observe_spoken(backend, arrays),
+        **observe_spoken_sound(backend, arrays),
         **observe_decoder(backend, arrays),
     }
 
@@ -92,14 +93,18 @@ def observe_long(backend: Backend, arrays: Given) -> Arrays:
 
 
 def observe_spoken(backend: Backend, arrays: Given) -> Arrays:
-    """The states that predict each id of the golden utterances, and their sound."""
+    """The states that predict each id of the golden utterances."""
     found: Arrays = {}
     for name in FREE_RUNS:
         first = read(backend, free_prompt(arrays))
         outputs = [first, *feed(backend, first, arrays[f"{name} ids"][None, :-1])]
         found[f"{name} hidden"] = np.concatenate([output.hidden for output in outputs])
-        found[f"{name} samples"] = sound(backend, arrays[f"{name} hidden"])
     return found
+
+
+def observe_spoken_sound(backend: Backend, arrays: Given) -> Arrays:
+    """The sound of the golden utterances, from golden states: apart, so as to blame the decoder."""
+    return {f"{name} samples": sound(backend, arrays[f"{name} hidden"]) for name in FREE_RUNS}
 
 
 def observe_decoder(backend: Backend, arrays: Given) -> Arrays:

@@ -117,16 +117,21 @@ def test_ids_outside_the_vocabulary_are_refused(backend, judge):
 def test_the_same_call_gives_the_same_bits_whatever_came_between(backend, vectors, judge):
     one, other = sequence(vectors.arrays, 0), sequence(vectors.arrays, 5)
 
-    def speak(ids: np.ndarray):
-        return feed(backend, read(backend, ids[:4]), ids[4:20])
+    def speak(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Every answer counts: what a call leaves behind may touch the next one alone.
+        outputs = [read(backend, ids[:4])]
+        for number in ids[4:20]:
+            outputs.append(backend.step(np.array([number]), outputs[-1].state))
+        logits, hidden = ([getattr(o, part) for o in outputs] for part in ("logits", "hidden"))
+        return np.stack(logits), np.stack(hidden)
 
     first = {"one": speak(one), "other": speak(other)}
     # A after B, B after A, A twice; and while another state lives on.
     open_state = read(backend, other[:9])
     for name in ("one", "one", "other", "one", "other", "other"):
         again = speak(one if name == "one" else other)
-        judge.same(f"{name}: logits", again.logits, first[name].logits)
-        judge.same(f"{name}: hidden", again.hidden, first[name].hidden)
+        for part, actual, expected in zip(("logits", "hidden"), again, first[name], strict=True):
+            judge.same(f"{name}: {part}", actual, expected)
     kept = feed(backend, open_state, other[9:12])
     fresh = feed(backend, read(backend, other[:9]), other[9:12])
     judge.same("a state that waited", kept.logits, fresh.logits)

@@ -7,7 +7,7 @@ import pytest
 
 from conformance import tolerances
 from conformance.inputs import FREE, FREE_RUNS, SEED, TOKENS, decoder_inputs, free_prompt
-from conformance.observations import observe_decoder, observe_spoken, sound
+from conformance.observations import observe_decoder, observe_spoken_sound, sound
 from conformance.vectors import Vectors
 from soprano.audio import Audio
 from soprano.backends import Backend
@@ -34,7 +34,8 @@ def compare_sentences(judge, vectors: Vectors, backend: Backend, one: Audio, two
 
 @pytest.mark.requirement("SY-01")
 def test_audio_from_golden_states_matches_the_oracle(backend, vectors, judge):
-    observed = observe_decoder(backend, vectors.arrays) | observe_spoken(backend, vectors.arrays)
+    arrays = vectors.arrays
+    observed = observe_decoder(backend, arrays) | observe_spoken_sound(backend, arrays)
     for quantity in ("samples", *(f"{name} samples" for name in FREE_RUNS)):
         expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
         limit = tolerances.against_oracle(quantity, floor, expected, backend.config)

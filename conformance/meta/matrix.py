@@ -186,9 +186,10 @@ def _plant_and_run(fault: Fault, backend: str, vectors: dict[Path, Vectors], log
             plant.replace(find, lambda path, reference=None: vectors[path])
             plant.replace(backend_names, lambda: names)  # many look-ups in a slow place
             fault.plant(plant)
-            arguments = ["-p", "no:cacheprovider", "-q", "--tb=short", "--pyargs"]
+            arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs"]
             arguments += _modules_of(fault.stage.reach)
-            arguments += ["--backend", backend, "--model", str(model), "--threads", "1"]
+            arguments += ["--backend", backend, "--model", str(model)]
+            arguments += ["--threads", str(fault.threads)]
             arguments += [f"--requirement={prefix}" for prefix in fault.stage.reach]
             ended = pytest.main([*arguments, f"--report-dir={folder}"])
             status = 0 if int(ended) in (0, 1) else 1

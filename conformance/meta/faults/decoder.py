@@ -257,7 +257,7 @@ def long_utterances_lose_their_last_frame(plant: Plant) -> None:
     plant.backend(Short)
 
 
-@fault("DE-55", DECODER, hard=True)
+@fault("DE-55", BATCHING, hard=True)
 def beyond_a_rows_frames_stands_noise(plant: Plant) -> None:
     """What lies beyond a shorter row's frames is what the padding gave, not zeros."""
 

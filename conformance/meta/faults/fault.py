@@ -8,7 +8,24 @@ from dataclasses import dataclass, field
 from conformance.meta.faults.plant import Plant
 
 # Requirements in the order of the data flow, by the first letters of their numbers.
-FLOW = ("TX", "TK", "SA", "CK", "EX", "AT", "LM", "CA", "GE", "DE", "IS", "SY", "ST", "BA", "AO")
+FLOW = (
+    "TX",
+    "TK",
+    "SA",
+    "CK",
+    "EX",
+    "AT",
+    "LM",
+    "CA",
+    "GE",
+    "DE",
+    "IS",
+    "SY",
+    "PR",
+    "ST",
+    "BA",
+    "AO",
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +41,9 @@ class Stage:
 _TEXT = ("TX-0", "TX-1", "TX-2", "TX-30", "TX-31", "TX-32", *(f"TX-3{i}" for i in range(4, 9)))
 _SOUND = ("DE", "SY", "ST", "BA")
 
-TEXT = Stage("text", ("TX",), (*_TEXT, "SY", "ST"))
-TOKENIZER = Stage("tokenizer", ("TK",), ("TK", "SY", "ST"))
-SAMPLER = Stage("sampler", ("SA",), ("SA", "GE", "SY", "ST", "BA-04"))
+TEXT = Stage("text", ("TX",), (*_TEXT, "SY-0"))
+TOKENIZER = Stage("tokenizer", ("TK",), ("TK", "SY-0"))
+SAMPLER = Stage("sampler", ("SA",), ("SA", "GE", "SY-0", "BA-04"))
 FOLDER = Stage("model folder", ("CK", "EX"), ("CK", "EX", "LM", "CA", *_SOUND))
 RUNTIME = Stage("runtime", ("AT",), ("AT", "LM", "CA", *_SOUND))
 LANGUAGE_MODEL = Stage("language model", ("LM",), ("LM", "CA", *_SOUND))
@@ -52,6 +69,7 @@ class Fault:
     hard: bool = False
     harmless: bool = False
     model: str = "v11"
+    threads: int = 1  # asked of the runtime
     blame: tuple[str, ...] = ()  # where it is not the stage's own
     backends: tuple[str, ...] = ()  # those it can be planted in; empty: all
 
@@ -70,6 +88,7 @@ def fault(
     hard: bool = False,
     harmless: bool = False,
     model: str = "v11",
+    threads: int = 1,
     blame: tuple[str, ...] = (),
     backends: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Plant], None]], Callable[[Plant], None]]:
@@ -85,7 +104,7 @@ def fault(
         if number in CATALOGUE or not story:
             raise ValueError(f"{number} ({name}) stands twice in the catalogue, or tells nothing")
         CATALOGUE[number] = Fault(
-            number, name, stage, story, plant, hard, harmless, model, blame, backends
+            number, name, stage, story, plant, hard, harmless, model, threads, blame, backends
         )
         return plant
 
