@@ -163,12 +163,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for name, entry in summarize(records).items():
         terminalreporter.write_line(_line(name, entry))
         for failure in entry["failures"]:
-            terminalreporter.write_line(f"         {failure.splitlines()[0][:160]}")
+            terminalreporter.write_line(f"         {_short(failure)}")
     if table := margins.lines(records):
         terminalreporter.section("errors in noise floors of the reference, and limits used")
         for line in table:
             terminalreporter.write_line(line)
     _write_document(config, records)
+
+
+def _short(failure: str) -> str:
+    """One line of a failure: what it says, then the test, whose path may be long."""
+    node, colon, said = failure.splitlines()[0].partition(": ")
+    return f"{said[:160]} ({node})" if colon else node
 
 
 def _line(name: str, entry: dict[str, Any]) -> str:

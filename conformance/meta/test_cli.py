@@ -195,7 +195,10 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, stream):
 
 
 # Tells when the work is under way: at the fiftieth step of the language model.
+# A shell starts its background jobs with SIGINT ignored; here it must arrive.
 STARTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from soprano.backends.rows import RowBackend
 from soprano.cli import main
 step, steps = RowBackend.step, []
@@ -303,7 +306,7 @@ def test_a_bundle_is_not_written_over_something_else(tmp_path):
 
 def test_bench_prints_every_part_and_draws_a_plot(tmp_path):
     plot = tmp_path / "speed.png"
-    result = soprano("bench", "-m", "v11", "--tokens", 12, "--rounds", 1, "--plot", plot)
+    result = soprano("bench", "-m", MICRO["v11"], "--tokens", 12, "--rounds", 1, "--plot", plot)
     assert result.returncode == 0, result.stderr
     first, _, *rows, last = result.stdout.splitlines()
     assert first.split(" | ")[1:]
