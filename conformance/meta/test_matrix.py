@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from conformance.contract import requirements
 from conformance.meta import command, matrix
 from conformance.meta.faults import FLOW, catalogue
+from conformance.meta.faults.plant import Plant
 from conformance.meta.matrix import Result
 
 FAULTS = catalogue()
@@ -46,6 +48,24 @@ def test_faults_name_requirements_that_exist():
             any(prefix.startswith(stage) for prefix in fault.stage.reach)
             for stage in fault.rightly_blamed
         ), fault
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are planted in forked processes")
+def test_every_fault_can_still_be_planted():
+    # What a fault changes may have been moved or renamed since.
+    broken = []
+    for fault in FAULTS.values():
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                fault.plant(Plant())
+                status = 0
+            finally:
+                os._exit(status)
+        if os.waitpid(child, 0)[1]:
+            broken.append(fault.number)
+    assert not broken
 
 
 def test_a_story_is_one_sentence():

@@ -118,18 +118,20 @@ def tail_of_the_stream_lost(plant: Plant) -> None:
 @fault("ST-51", STREAMING, hard=True)
 def second_sentence_keeps_the_first_ones_window(plant: Plant) -> None:
     """The decoder of a stream is made once, so that a sentence begins with the last one's end."""
-    made: dict[Any, Any] = {}
-    stream = SopranoTTS._stream
-
-    def once(backend: Any) -> Any:
-        if "decoder" not in made:
-            made["decoder"] = WindowedDecoder(backend)
-        return made["decoder"]
+    stream, inner = SopranoTTS._stream, synthesis.StreamingDecoder
 
     def faulty(*arguments: Any) -> Any:
-        made.clear()
+        made: list[Any] = []
+
+        def once(backend: Any) -> Any:
+            made[:] = made or [WindowedDecoder(backend)]
+            return made[0]
+
         plant.set(synthesis, "StreamingDecoder", once)
-        yield from stream(*arguments)
+        try:
+            yield from stream(*arguments)
+        finally:
+            plant.set(synthesis, "StreamingDecoder", inner)
 
     plant.set(SopranoTTS, "_stream", faulty)
 
