@@ -58,8 +58,10 @@ ROWS = {
     "fp32": Row(FACTOR, PEAK, ROW, EPS),
     "fp16": Row(2.0, 4.0, 2.0, 2.0**-11),
     "bf16": Row(2.0, 4.0, 2.0, 2.0**-8),
-    "int8": Row(1.5, 2.5, 1.5, 1 / 254),
-    "int4": Row(1.5, 2.5, 1.5, 1 / 14),
+    # The worst of a few rows is less stable than the rms of all: a correct int8 export of the
+    # trained voice was measured at 1.53 times the class's worst row.
+    "int8": Row(1.5, 2.5, 2.0, 1 / 254),
+    "int4": Row(1.5, 2.5, 2.0, 1 / 14),
 }
 
 # Roundings on the longest path, counted from the definitions:

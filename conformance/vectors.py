@@ -126,13 +126,14 @@ def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
     return Vectors(arrays, floors, f"oracle on {source.path.name}, floors measured with PyTorch")
 
 
-def measure_floors(folder: ModelFolder, arrays: Arrays) -> dict[str, Floor]:
+def measure_floors(
+    folder: ModelFolder, arrays: Arrays, threads: int | None = None
+) -> dict[str, Floor]:
     """The error of the PyTorch reference on every quantity that has an expectation."""
     from soprano.backends import open_backend
 
-    return floors_of(
-        observe(open_backend("pytorch", folder.path, folder.precision), arrays), arrays
-    )
+    reference = open_backend("pytorch", folder.path, folder.precision, threads)
+    return floors_of(observe(reference, arrays), arrays)
 
 
 def floors_of(observed: Arrays, arrays: Arrays) -> dict[str, Floor]:
