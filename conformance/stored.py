@@ -138,7 +138,7 @@ def _nibbles(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _read_openvino(path: Path) -> dict[str, Stored]:
-    import openvino as ov
+    from soprano.backends.untracked import ov
 
     constants = {
         node.get_friendly_name(): node

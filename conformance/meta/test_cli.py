@@ -241,6 +241,36 @@ def test_export_then_say_from_the_bundle(tmp_path):
     assert out.stat().st_size > 44
 
 
+# Says on standard error when this process, or a fork of it, asks for a name or an address.
+WATCHED = """
+import os, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        os.write(2, f"network: {arguments}\\n".encode())
+
+sys.addaudithook(watch)
+from soprano.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
+def test_nothing_asks_for_the_network(tmp_path, runtime):
+    words = ("-m", MICRO["v11"], "-b", runtime, "--max-new-tokens", 4, "-o", tmp_path / "a.wav")
+    result = soprano("say", "Hi.", *words, code=WATCHED)
+    assert result.returncode == 0, result.stderr
+    assert "network" not in result.stderr
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_no_export_asks_for_the_network(tmp_path, to):
+    words = ("-m", MICRO["v11"], "--to", to, "-o", tmp_path / "bundle")
+    result = soprano("export", *words, code=WATCHED)
+    assert result.returncode == 0, result.stderr
+    assert "network" not in result.stderr
+
+
 def test_info_tells_the_effective_configuration():
     result = soprano("info", "-m", MICRO["v11"], "-b", "openvino_cpu")
     assert result.returncode == 0, result.stderr

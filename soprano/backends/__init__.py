@@ -235,15 +235,17 @@ def _factory(name: str) -> Callable[..., Backend]:
     if name in _BUILT_IN:
         target, requirement, extra = _BUILT_IN[name]
         try:
-            importlib.import_module(requirement)
+            return _load(target)
         except ImportError as error:
             raise MissingExtraError(
                 f"backend {name!r} needs {requirement}: "
                 f"pip install 'soprano-conformance[{extra}]' ({error})"
             ) from None
-        return _load(target)
     if ":" in name:
-        return _load(name)
+        try:
+            return _load(name)
+        except (ImportError, AttributeError) as error:
+            raise BackendError(f"backend {name!r} cannot be loaded: {error}") from None
     from importlib.metadata import entry_points
 
     points = entry_points(group=ENTRY_POINTS, name=name)
@@ -255,8 +257,5 @@ def _factory(name: str) -> Callable[..., Backend]:
 
 def _load(target: str) -> Callable[..., Backend]:
     module, _, attribute = target.partition(":")
-    try:
-        factory: Callable[..., Backend] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise BackendError(f"backend {target!r} cannot be loaded: {error}") from None
+    factory: Callable[..., Backend] = getattr(importlib.import_module(module), attribute)
     return factory

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino.passes import MakeStateful, Manager
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
 from soprano.backends.graphs import (
@@ -21,6 +19,7 @@ from soprano.backends.graphs import (
 from soprano.backends.growing import GrowingCacheBackend, widen_cache
 from soprano.backends.products import attested_weights, openvino_products
 from soprano.backends.rows import require_precision
+from soprano.backends.untracked import MakeStateful, Manager, ov
 from soprano.errors import BackendError, ModelError
 from soprano.export.names import cache_names
 from soprano.model import ModelFolder
@@ -148,7 +147,7 @@ class _Slot:
 
 def convert(graph: GraphSource, layers: int | None) -> ov.Model:
     """An ONNX graph as an OpenVINO model; with `layers`, its cache becomes state."""
-    model = ov.convert_model(graph.path if graph.path else _inlined(graph))
+    model = ov.Core().read_model(graph.path if graph.path else _inlined(graph))
     if layers is not None:
         manager = Manager()
         manager.register_pass(MakeStateful(dict(cache_names(layers))))

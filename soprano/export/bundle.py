@@ -242,9 +242,8 @@ def _save_onnx(graph: onnx.ModelProto, path: Path) -> None:
 def _write_openvino(
     source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
 ) -> None:
-    import openvino as ov
-
     from soprano.backends.openvino import convert
+    from soprano.backends.untracked import ov
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)

@@ -269,7 +269,7 @@ def _products(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def _constants(blocks: Blocks, name: str) -> Any:
     """The nodes that widen a matrix, without the columns that pad a lone block."""
-    from openvino import opset13 as ops
+    from soprano.backends.untracked import ops
 
     rows, count, block = blocks.levels.shape
     block = min(block, blocks.columns)
@@ -283,8 +283,7 @@ def _constants(blocks: Blocks, name: str) -> Any:
 
 
 def _constant(levels: UInt8, bits: int, name: str) -> Any:
-    import openvino as ov
-    from openvino import opset13 as ops
+    from soprano.backends.untracked import ops, ov
 
     if bits == 8:
         return ops.constant(levels, name=name)
