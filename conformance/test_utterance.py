@@ -13,14 +13,19 @@ from conformance import tolerances
 from conformance.conventions import ALIGNMENTS, alignments_followed, sound_of, states_of
 from conformance.skips import NotDeclared
 from conformance.test_synthesis import OPTIONS, TEXTS
-from conformance.vectors import Vectors
+from conformance.vectors import Vectors, is_trained_voice
 from soprano.backends import Backend
 from soprano.config import SamplingOptions
 from soprano.generate import Prompt, generate
+from soprano.hallucination import looks_stuck
+from soprano.model import ModelFolder
 from soprano.sampling import uniforms
 from soprano.synthesis import SopranoTTS
 
 LIMIT = OPTIONS["max_new_tokens"]
+# Of more than 17 tokens each, so that they could be taken for stuck.
+SPOKEN = ("The train leaves at half past nine tomorrow.", "Please open the window, it is hot here.")
+HELD = 40  # times that a sound is said again
 
 
 def judge_sound(judge, backend: Backend, vectors: Vectors, prompt, ids, samples) -> None:
@@ -66,7 +71,7 @@ def test_a_stream_is_that_of_the_states_that_predicted_the_ids(voice, backend, v
 @pytest.mark.requirement("SY-10")
 def test_a_sentences_ids_come_from_its_prompt_and_its_own_draws(voice, backend, judge):
     audio = voice.infer_batch([TEXTS[1]], batch_size=1, **OPTIONS)[0]
-    sampling = SamplingOptions(0.8, 0.95, voice.defaults.top_k, voice.defaults.repetition_penalty)
+    sampling = replace(voice.defaults.sampling, temperature=0.8, top_p=0.95)
     for number, sentence in enumerate(audio.sentences):
         draws = uniforms(OPTIONS["seed"], number)
         prompt = Prompt(voice.tokenizer.prompt(sentence.text), draws, sampling, LIMIT)
@@ -79,19 +84,25 @@ def test_a_sentences_ids_come_from_its_prompt_and_its_own_draws(voice, backend, 
 def test_options_not_given_are_the_models(voice, backend, judge, tmp_path):
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(voice.model / name, tmp_path / name)
-    told = {"temperature": 0.9, "top_p": 0.7, "top_k": 9, "repetition_penalty": 1.9}
+    sampling = {"temperature": 0.9, "top_p": 0.7, "top_k": 9, "repetition_penalty": 1.9}
+    # Nothing is nearer than a distance of 0: no utterance is stuck, and the first one stays.
+    told = {**sampling, "max_new_tokens": 20, "hallucination_distance": 0.0}
     other = {"temperature": 1.3, "top_p": 0.9, "top_k": 30, "repetition_penalty": 1.1}
+    other |= {"max_new_tokens": 18, "hallucination_distance": 1e9}
+    family = {**vars(SamplingOptions()), "hallucination_distance": 300.0}
 
     def said(options: dict[str, float]) -> list[int]:
         speaker = SopranoTTS.over(backend, tmp_path)
-        return speaker.infer(TEXTS[0], seed=3, max_new_tokens=20, **options).sentences[0].token_ids
+        return speaker.infer(TEXTS[0], seed=3, retries=1, **options).sentences[0].token_ids
 
     (tmp_path / "generation_config.json").write_text(json.dumps(told), "utf-8")
     judge.equal("the model's", said({}), said(told))
     for name in told:
         judge.equal(f"{name} given", said({name: other[name]}), said({**told, name: other[name]}))
     (tmp_path / "generation_config.json").unlink()
-    judge.equal("the family's", said({}), said(vars(SamplingOptions())))
+    for warm in ({}, {"temperature": 1.3}):  # only what is drawn by lot is tried again
+        short = {**warm, "max_new_tokens": 20}
+        judge.equal("the family's", said(short), said({**family, **short}))
     judge.equal("they differ", len({tuple(said(o)) for o in (told, other)}), 2)
 
 
@@ -108,7 +119,7 @@ def test_sound_has_the_models_rate(voice, judge):
 def test_a_stuck_utterance_is_tried_again_with_the_next_draws(voice, backend, judge):
     # Under an endless distance every utterance of more than 17 states counts as stuck.
     stuck = {**OPTIONS, "max_new_tokens": 20, "hallucination_distance": 1e9}
-    sampling = SamplingOptions(0.8, 0.95, voice.defaults.top_k, voice.defaults.repetition_penalty)
+    sampling = replace(voice.defaults.sampling, temperature=0.8, top_p=0.95)
 
     def attempt(number: int, temperature: float = 0.8) -> list[int]:
         how = replace(sampling, temperature=temperature)
@@ -130,6 +141,23 @@ def test_a_stuck_utterance_is_tried_again_with_the_next_draws(voice, backend, ju
     if len(greedy) > 17:
         warmer = said(temperature=0.0, retries=1, retry_temperature=1.1)
         judge.equal("greedy, warmer", warmer, attempt(1, 1.1))
+
+
+@pytest.mark.requirement("SY-19")
+def test_the_trained_voice_is_stuck_where_it_holds_a_sound_and_nowhere_else(voice, backend, judge):
+    if not is_trained_voice(ModelFolder.open(voice.model)):
+        raise NotDeclared("the model is not the trained voice")
+    for text in SPOKEN:
+        said = voice.infer(text).sentences[0]
+        prompt, start = voice.tokenizer.prompt(said.text), said.token_ids[:10]
+        for name, ids, wanted in (
+            ("spoken", said.token_ids, False),
+            ("held", [*start, *start[-1:] * HELD], True),
+            ("two in turns", [*start, *start[-2:] * HELD], True),
+        ):
+            states = states_of(backend, prompt, ids)[:-1]
+            stuck = looks_stuck(states, voice.defaults.hallucination_distance)
+            judge.equal(f"{name}: {text}", stuck, wanted)
 
 
 # Prompt, options, draws and limit in; what a port that brings its own loop must make of them.

@@ -19,7 +19,8 @@ from conformance.compare import row_rms
 from conformance.expectations import evaluate
 from conformance.inputs import Arrays
 from conformance.observations import observe
-from soprano.model import ModelFolder
+from soprano.model import ModelFolder, locate
+from soprano.synthesis import DEFAULT_MODEL
 from soprano.weights import identity
 
 _PACKAGE = Path(__file__).parent
@@ -72,6 +73,12 @@ def model_identity(folder: ModelFolder) -> str | None:
     return identity(
         (f"{part}:{name}", values) for part, own in parts.items() for name, values in own.items()
     )
+
+
+def is_trained_voice(folder: ModelFolder) -> bool:
+    """Whether a model is the embedded voice, the one whose weights speak words, or made from it."""
+    embedded = ModelFolder.open(locate(DEFAULT_MODEL))
+    return model_identity(folder) == model_identity(embedded)
 
 
 def read_packs() -> dict[str, Path]:

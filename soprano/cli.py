@@ -74,7 +74,7 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--top-p", type=float, help="Mass of the nucleus.  [the model's]")
 @click.option("--top-k", type=int, help="Ids kept, 0 for all.  [the model's]")
 @click.option("--repetition-penalty", type=float, help="1 for none.  [the model's]")
-@click.option("--max-new-tokens", type=int, help="Limit of a sentence.  [512]")
+@click.option("--max-new-tokens", type=int, help="Limit of a sentence.  [the model's]")
 @click.option("--retries", type=int, help="Tries more for a sentence that got stuck.  [0]")
 @click.option("--retry-temperature", type=float, help="Of those tries.  [as before]")
 def say(

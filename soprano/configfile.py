@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from soprano.config import DecoderConfig, LanguageModelConfig, SamplingOptions
+from soprano.config import (
+    DecoderConfig,
+    GenerationOptions,
+    LanguageModelConfig,
+    SamplingOptions,
+)
 from soprano.errors import ModelError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -59,6 +64,10 @@ _PUBLISHED_SIGNAL = {
     "frames_per_token": 4,
 }
 _PUBLISHED_DECODERS = {(512, 512, 8, 3, 2050): "v1.0", (512, 768, 8, 1, 2050): "v1.1"}
+
+
+# What a `generation_config.json` may say beside sampling; other options belong to a call.
+_OF_A_MODEL = ("max_new_tokens", "hallucination_distance")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -181,17 +190,18 @@ def decoder_document(config: DecoderConfig) -> dict[str, int]:
     return asdict(config)
 
 
-def read_sampling_defaults(folder: Path) -> SamplingOptions:
-    """The sampling defaults of a model: its `generation_config.json`, else the family's."""
+def read_generation_defaults(folder: Path) -> GenerationOptions:
+    """What a model's `generation_config.json` says of speaking, else the family's defaults."""
     path = folder / "generation_config.json"
-    if not path.exists():
-        return SamplingOptions()
-    document = read_json(path)
-    names = [field.name for field in fields(SamplingOptions)]
-    given = {name: document[name] for name in names if document.get(name) is not None}
+    document = read_json(path) if path.exists() else {}
+
+    def said(names: Iterable[str]) -> dict[str, Any]:
+        return {name: document[name] for name in names if document.get(name) is not None}
+
+    sampling = said(field.name for field in fields(SamplingOptions))
     if document.get("do_sample") is False:
-        given["temperature"] = 0.0  # whatever temperature stands beside it
+        sampling["temperature"] = 0.0  # whatever temperature stands beside it
     try:
-        return SamplingOptions(**given)
+        return GenerationOptions(SamplingOptions(**sampling), **said(_OF_A_MODEL))
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from None

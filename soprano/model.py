@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from soprano.config import ModelConfig, SamplingOptions
+from soprano.config import GenerationOptions, ModelConfig
 from soprano.configfile import (
     parse_decoder,
     parse_language_model,
+    read_generation_defaults,
     read_json,
-    read_sampling_defaults,
 )
 from soprano.errors import MissingExtraError, ModelError
 from soprano.hub import fetch_model, is_hub_name
@@ -85,8 +85,8 @@ class ModelFolder:
         return ModelConfig(language_model, parse_decoder(document, self._decoder_shapes()))
 
     @cached_property
-    def sampling_defaults(self) -> SamplingOptions:
-        return read_sampling_defaults(self.path)
+    def generation_defaults(self) -> GenerationOptions:
+        return read_generation_defaults(self.path)
 
     @cached_property
     def precision(self) -> str:

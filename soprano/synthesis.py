@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TypedDict, Unpack
@@ -94,7 +94,7 @@ class SopranoTTS:
         self.backend = backend
         self.model = folder.path
         self.tokenizer = Tokenizer(folder.path / "tokenizer.json")
-        self.defaults: SamplingOptions = folder.sampling_defaults
+        self.defaults: GenerationOptions = folder.generation_defaults
         numbers = backend.config.language_model
         if self.tokenizer.stop != numbers.eos_token_id:
             raise ModelError(
@@ -230,11 +230,12 @@ class SopranoTTS:
 
     def _options(self, options: Options) -> GenerationOptions:
         names = SamplingOptions.__dataclass_fields__
-        sampling = {name: options.get(name, getattr(self.defaults, name)) for name in names}
+        sampling = {name: value for name, value in options.items() if name in names}
         rest = {name: value for name, value in options.items() if name not in names}
         if unknown := sorted(set(rest) - set(GenerationOptions.__dataclass_fields__)):
             raise TypeError(f"unknown option {unknown[0]!r}")
-        return GenerationOptions(sampling=SamplingOptions(**sampling), **rest)  # type: ignore[arg-type]
+        drawn = replace(self.defaults.sampling, **sampling)  # type: ignore[arg-type]
+        return replace(self.defaults, sampling=drawn, **rest)  # type: ignore[arg-type]
 
     def _pieces(self, index: int, text: str) -> list[_Piece]:
         if not isinstance(text, str):

@@ -12,7 +12,7 @@ import numpy as np
 from conformance.meta.faults.fault import SAMPLER, SYNTHESIS, fault
 from conformance.meta.faults.plant import Plant
 from soprano import generate, sampling
-from soprano.config import SamplingOptions
+from soprano.config import GenerationOptions, SamplingOptions
 from soprano.sampling import Float64
 
 Weigh = Callable[[Float64, SamplingOptions], Float64]
@@ -267,7 +267,7 @@ def models_own_defaults_unread(plant: Plant) -> None:
     """The model folder's generation_config.json is not read; the family's defaults rule."""
     from soprano.model import ModelFolder
 
-    plant.set(ModelFolder, "sampling_defaults", SamplingOptions())
+    plant.set(ModelFolder, "generation_defaults", GenerationOptions())
 
 
 @fault("SA-56", SYNTHESIS, hard=True, blame=("SY",))
