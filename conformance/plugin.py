@@ -79,7 +79,8 @@ def _models(config: pytest.Config) -> list[Path]:
         return fixture_models()
     found: list[Path] = []
     for name in named:
-        inside = sorted(path.parent for path in Path(name).glob("*/config.json"))
+        # A hidden folder is what an interrupted export leaves.
+        inside = sorted(path.parent for path in Path(name).glob("[!.]*/config.json"))
         try:
             found += (
                 inside if inside and not (Path(name) / "config.json").exists() else [locate(name)]

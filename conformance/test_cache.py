@@ -20,6 +20,15 @@ from soprano.backends import Backend, Output
 from soprano.errors import BackendError
 from soprano.generate import pad
 
+# Lengths of prompts. Caches grow, and prompts are cut, at 64, 128 or 256 places: the rows cross
+# these at prefill or at different steps, and the longest stands in every place.
+LONG_ROWS = {
+    "prompts of all lengths": (300, 129, 60, 255, 1, 128, 20),
+    "the first is short": (20, 5, 100, 60),
+    "the first is longest": (100, 5, 20, 60),
+}
+LONG_STEPS = 81
+
 
 @pytest.fixture
 def agree(backend: Backend, vectors: Vectors, judge: Judge):
@@ -107,6 +116,20 @@ def test_every_size_of_batch_gives_a_row_what_it_is_alone(backend, vectors, agre
         agree(f"{size} rows", output, Output(alone.logits[:size], alone.hidden[:size], None))
 
 
+@pytest.mark.requirement("BA-01")
+@pytest.mark.parametrize("lengths", LONG_ROWS.values(), ids=LONG_ROWS)
+def test_rows_of_very_different_lengths_are_what_they_are_alone(backend, vectors, agree, lengths):
+    ids = vectors.arrays["long ids"]
+    rows = [ids[7 * n :][:length].tolist() for n, length in enumerate(lengths)]
+    output = backend.prefill(*pad(rows))
+    for step in range(LONG_STEPS + 1):
+        if step % 27 == 0:
+            agree(f"step {step}", output, stacked([read(backend, row) for row in rows]))
+        following = [int(ids[(11 * n + step) % len(ids)]) for n in range(len(rows))]
+        output = backend.step(np.array(following), output.state)
+        rows = [[*row, number] for row, number in zip(rows, following, strict=True)]
+
+
 @pytest.mark.requirement("BA-02")
 def test_the_order_of_rows_does_not_matter(backend, vectors, agree):
     arrays = vectors.arrays
@@ -140,6 +163,21 @@ def test_a_consumed_state_is_refused(backend, vectors, judge):
             BackendError,
             accepts=lambda a=attempt: a(fresh().state),
         )
+
+
+@pytest.mark.requirement("CA-08")
+def test_states_of_one_prompt_live_side_by_side(backend, vectors, judge):
+    ids, other = sequence(vectors.arrays, 1), sequence(vectors.arrays, 5)
+    follow = {"first": other[4:12], "second": ids[6:14], "third": ids[8:16]}
+    wanted = {
+        name: list(walk(backend, read(backend, ids[:6]), after)) for name, after in follow.items()
+    }
+    states = {name: read(backend, ids[:6]).state for name in follow}
+    for step in range(8):
+        for name, after in follow.items():
+            output = backend.step(after[step : step + 1], states[name])
+            states[name] = output.state
+            judge.same(f"{name}, step {step}", output.logits, wanted[name][step].logits)
 
 
 @pytest.mark.requirement("CA-04")
@@ -195,15 +233,21 @@ def test_joined_rows_go_on_as_they_would_have(backend, vectors, agree):
 @pytest.mark.requirement("CA-07")
 @examples(25)
 @given(data=st.data())
-def test_a_row_says_what_its_ids_say_whatever_was_done_to_it(backend, agree, data):
+def test_a_row_says_what_its_ids_say_whatever_was_done_to_it(backend, vectors, agree, data):
     """A program of prefills, steps, forks, selections and joins, against one prefill a row."""
     able, size = backend.capabilities, backend.config.language_model.vocab_size
+    known = vectors.arrays["long ids"].tolist()
     batches: list[tuple[list[list[int]], Output | None, object]] = []
     one_id = st.integers(0, size - 1)
 
     def enter() -> None:
         most = 6 if able.batch else 1
-        prompt = st.lists(one_id, min_size=1, max_size=9)
+        # Short ones are often the same, so that states of one prompt live side by side.
+        prompt = st.one_of(
+            st.lists(one_id, min_size=1, max_size=9),
+            st.sampled_from([known[:5], known[3:7]]),
+            st.sampled_from([40, 63, 64, 126, 127, 128, 200, 256]).map(lambda n: known[n : 2 * n]),
+        )
         rows = data.draw(st.lists(prompt, min_size=1, max_size=most), label="prefill")
         output = backend.prefill(*pad(rows))
         batches.append((rows, output, output.state))
@@ -212,11 +256,13 @@ def test_a_row_says_what_its_ids_say_whatever_was_done_to_it(backend, agree, dat
         return batches.pop(data.draw(st.integers(0, len(batches) - 1), label="batch"))
 
     def step() -> None:
-        rows, _, state = take()
-        ids = data.draw(st.lists(one_id, min_size=len(rows), max_size=len(rows)), label="step")
-        output = backend.step(np.array(ids), state)
-        after = [[*row, number] for row, number in zip(rows, ids, strict=True)]
-        batches.append((after, output, output.state))
+        rows, output, state = take()
+        for _ in range(data.draw(st.sampled_from([1, 1, 3]), label="steps")):
+            ids = data.draw(st.lists(one_id, min_size=len(rows), max_size=len(rows)), label="step")
+            output = backend.step(np.array(ids), state)
+            rows = [[*row, number] for row, number in zip(rows, ids, strict=True)]
+            state = output.state
+        batches.append((rows, output, state))
 
     def fork() -> None:
         rows, output, state = take()

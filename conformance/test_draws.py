@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conformance import tolerances
 from conformance.intervals import Sample, intervals, options
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from soprano.config import SamplingOptions
 from soprano.sampling import uniforms
 
@@ -59,6 +62,16 @@ def test_the_philox_of_this_test_gives_its_authors_answers(judge: Judge) -> None
 def test_draws_are_the_doubles_of_philox(judge: Judge, key: tuple[int, int, int]) -> None:
     actual = list(islice(uniforms(*key), 41))
     judge.equal(f"{key}", exact(actual), exact(stream_of(*key, 41)))
+
+
+@pytest.mark.requirement("SA-16")
+@examples(100)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_every_bit_of_a_seed_counts(judge: Judge, seed: int, sentence: int, attempt: int) -> None:
+    # 2^53 + 1 and above: where numbers are doubles, neighbouring seeds fall together.
+    for key in ((seed, sentence, attempt), (seed | 2**53 | 1, sentence, attempt)):
+        actual = list(islice(uniforms(*key), 5))
+        judge.equal(f"{key}", exact(actual), exact(stream_of(*key, 5)))
 
 
 # From `stream_of`, not from the package.

@@ -136,10 +136,10 @@ def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
 def measure_floors(
     folder: ModelFolder, arrays: Arrays, threads: int | None = None
 ) -> dict[str, Floor]:
-    """The error of the PyTorch reference on every quantity that has an expectation."""
-    from soprano.backends import open_backend
+    """The error of the plain PyTorch reference on every quantity that has an expectation."""
+    from soprano.backends.pytorch_plain import PlainPyTorchBackend
 
-    reference = open_backend("pytorch", folder.path, folder.precision, threads)
+    reference = PlainPyTorchBackend(folder, precision=folder.precision, threads=threads)
     return floors_of(observe(reference, arrays), arrays)
 
 

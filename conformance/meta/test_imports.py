@@ -17,7 +17,7 @@ import soprano
 
 SOPRANO, CONFORMANCE = (Path(module.__file__).parent for module in (soprano, conformance))
 FRAMEWORKS = {"torch", "onnxruntime", "openvino", "onnx", "transformers", "scipy"}
-MAY_USE_TORCH = ("reference/", "backends/pytorch.py", "export/")
+MAY_USE_TORCH = ("reference/", "backends/pytorch", "export/")
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
+from soprano.backends import Attestation, Capabilities, Float32, Int64
 from soprano.backends.in_place import InPlaceCacheBackend, Source
+from soprano.backends.pytorch_eager import attest, configure, spectrum
 from soprano.backends.rows import require_precision
-from soprano.errors import BackendError
 from soprano.model import ModelFolder
 from soprano.reference.checkpoint import load_decoder, load_language_model
 from soprano.reference.stacked import Buffers, StackedLanguageModel
@@ -27,30 +27,14 @@ class PyTorchBackend(InPlaceCacheBackend):
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
         require_precision(precision, folder.precision, self.name)
-        if threads is not None:
-            torch.set_num_threads(threads)
-            if torch.get_num_threads() != threads:
-                raise BackendError(f"pytorch runs {torch.get_num_threads()} threads, not {threads}")
-        if torch.get_float32_matmul_precision() != "highest":
-            raise BackendError("torch.set_float32_matmul_precision must be 'highest' for fp32")
+        configure(threads)
         self.config = folder.config
         self.capabilities = Capabilities(precision=precision)
         self._language_model = StackedLanguageModel(load_language_model(folder))
         self._decoder = load_decoder(folder)
 
     def attest(self) -> Attestation:
-        return {
-            "version": Attested(torch.__version__, "read back"),
-            "device": Attested("cpu", "read back"),
-            "threads": Attested(str(torch.get_num_threads()), "read back"),
-            "precision": Attested(str(next(self._decoder.parameters()).dtype), "read back"),
-            "matmul precision": Attested(torch.get_float32_matmul_precision(), "read back"),
-            "cache precision": Attested(
-                str(self._language_model.buffers(1, 0)[0][0].dtype), "read back"
-            ),
-            "optimisation": Attested("eager", "inferred"),
-            "instruction set": Attested(torch.backends.cpu.get_cpu_capability(), "read back"),
-        }
+        return attest(self._decoder, self._language_model.buffers(1, 0)[0][0].dtype)
 
     @torch.inference_mode()
     def _run(
@@ -61,10 +45,8 @@ class PyTorchBackend(InPlaceCacheBackend):
         )
         return logits.numpy(), hidden.numpy()
 
-    @torch.inference_mode()
     def _spectrum(self, hidden: Float32) -> Float32:
-        spectrum: Float32 = self._decoder.forward_spectral(torch.tensor(hidden)).numpy()
-        return spectrum
+        return spectrum(self._decoder, hidden)
 
     @torch.inference_mode()
     def _gather(
