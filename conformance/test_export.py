@@ -166,6 +166,8 @@ def test_a_failed_export_leaves_the_target_as_it_was(judge, tmp_path, monkeypatc
         accepts=lambda: open_backend("onnx_cpu", target),
     )
     judge.equal("names", sorted(files(target)), sorted(before))
+    with pytest.raises(ModelError):
+        export(SOURCE["v10"], tmp_path / "new", to="onnx")
     judge.equal("folders", [path.name for path in tmp_path.iterdir()], ["bundle"])
 
 

@@ -282,6 +282,16 @@ def test_one_sentence_does_not_change_the_next(
     judge.equal("backwards", back[::-1], forth)
 
 
+@pytest.mark.requirement("TK-15")
+def test_neighbours_are_not_confused(judge: Judge, token_stage: Load, folder: Path) -> None:
+    # Texts that differ in one place only: at the beginning, in the middle, at the end.
+    tokenizer, text = token_stage(folder), "go, man. a b c."
+    for place in range(len(text)):
+        for letter in "ax7":
+            other = text[:place] + letter + text[place + 1 :]
+            judge.equal(other, tokenizer.prompt(other)[2:-1], defined(other, folder))
+
+
 def _without_stop(document: dict[str, Any]) -> None:
     document["added_tokens"] = [t for t in document["added_tokens"] if t["content"] != "[STOP]"]
     del document["model"]["vocab"]["[STOP]"]

@@ -44,6 +44,7 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 @click.option("--only", multiple=True, metavar="ID", help="These numbers (or beginnings) or names.")
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first that fails.")
 @click.option("--resume", is_flag=True, help="Keep the results that the JSON file already has.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("faults"), show_default=True,
@@ -54,6 +55,7 @@ def faults(
     only: Sequence[str],
     backends: Sequence[str],
     jobs: int,
+    whole: bool,
     resume: bool,
     output: Path,
 ) -> None:
@@ -78,7 +80,7 @@ def faults(
         length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         bar.update(len(results))
-        for result in matrix.run(waiting, jobs, output / "logs"):
+        for result in matrix.run(waiting, jobs, output / "logs", whole):
             results.append(result)
             matrix.write(document, results)
             bar.update(1)

@@ -1,11 +1,14 @@
 """The kill matrix: the suite's verdict on every planted fault.
 
-One process plants one fault and runs the tests that its stage can reach.
-The parent imports everything once and forks, so that a fault costs little more than its tests.
+One process plants one fault and runs the tests that its stage can reach, in the order of the data
+flow, up to the first that fails: no later one can change whether the fault is caught or who is
+blamed. The parent imports everything once and forks, so that a fault costs little more than its
+tests.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pkgutil
@@ -20,10 +23,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import Phase, settings
+
+import conformance.vectors
 import soprano
 from conformance import contract
 from conformance.meta.faults import FLOW, Fault
 from conformance.meta.faults.plant import Plant
+from conformance.reporting import requirements_of
 from conformance.vectors import Vectors, fixture_models, model_identity, read_pack, read_packs
 from conformance.verdicts import RED
 from soprano.backends import backend_names
@@ -48,7 +56,7 @@ class Result:
     harmless: bool
     hard: bool
     story: str
-    requirements: list[str] = field(default_factory=list)  # those that failed
+    requirements: list[str] = field(default_factory=list)  # those seen to fail
     blamed: str = ""  # the first of them in the data flow, by its first letters
     quantity: str = ""  # what that one compared worst
     worst: str = ""
@@ -76,7 +84,7 @@ def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
         name: entry for subject in report["results"].values() for name, entry in subject.items()
         if entry["verdict"] in RED
     }  # fmt: skip
-    result.requirements = sorted(entries, key=lambda name: (FLOW.index(name[:2]), name))
+    result.requirements = sorted(entries, key=_in_flow)
     said = (line for entry in entries.values() for line in entry["failures"])
     result.conventions = sorted({found[0] for line in said if (found := _CONVENTION.search(line))})
     if not report["results"]:
@@ -93,6 +101,10 @@ def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
     return result
 
 
+def _in_flow(requirement: str) -> tuple[int, str]:
+    return FLOW.index(requirement[:2]), requirement
+
+
 def _empty(fault: Fault, backend: str) -> Result:
     return Result(
         fault.number, fault.name, fault.stage.name, backend, fault.model, fault.harmless,
@@ -105,6 +117,9 @@ def warm_up(models: Sequence[str]) -> dict[Path, Vectors]:
 
     The noise floor is the pack's own: measured again, it would tell of the fault.
     """
+    # A property that fails is not searched for its simplest example.
+    settings.register_profile("planted", phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("planted")
     for module in pkgutil.walk_packages(soprano.__path__, "soprano."):
         if not module.name.endswith("__main__"):
             with suppress(ImportError):  # of a runtime that is not installed
@@ -113,7 +128,10 @@ def warm_up(models: Sequence[str]) -> dict[Path, Vectors]:
     packs = read_packs()
     folders = [path for path in fixture_models() if path.name in models]
     identities = {path: model_identity(ModelFolder.open(path)) for path in folders}
-    return {path: read_pack(packs[name]) for path, name in identities.items() if name in packs}
+    found = {path: read_pack(packs[name]) for path, name in identities.items() if name in packs}
+    gc.collect()
+    gc.freeze()  # what is here now is no child's garbage
+    return found
 
 
 @contextmanager
@@ -136,8 +154,10 @@ def _quiet(path: str = os.devnull) -> Iterator[None]:
             os.close(copy)
 
 
-def run(wanted: Sequence[tuple[Fault, str]], jobs: int, logs: Path) -> Iterator[Result]:
-    """Judge each fault on its backend, `jobs` at a time."""
+def run(
+    wanted: Sequence[tuple[Fault, str]], jobs: int, logs: Path, whole: bool = False
+) -> Iterator[Result]:
+    """Judge each fault on its backend, `jobs` at a time; `whole`: also after the first failure."""
     waiting = list(wanted)
     if not waiting:
         return
@@ -148,7 +168,7 @@ def run(wanted: Sequence[tuple[Fault, str]], jobs: int, logs: Path) -> Iterator[
             fault, backend = waiting.pop(0)
             child = os.fork()
             if not child:
-                _plant_and_run(fault, backend, vectors, logs)
+                _plant_and_run(fault, backend, vectors, logs, whole)
             running[child] = (fault, backend)
         child, status, usage = os.wait4(-1, 0)
         fault, backend = running.pop(child)
@@ -167,12 +187,18 @@ def _read(fault: Fault, backend: str, logs: Path, status: int) -> Result:
     return result
 
 
-def _plant_and_run(fault: Fault, backend: str, vectors: dict[Path, Vectors], logs: Path) -> None:
+class _InFlowOrder:
+    """A pytest plugin that puts tests in the order of the first requirement that they judge."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: min(map(_in_flow, requirements_of(item))))
+
+
+def _plant_and_run(
+    fault: Fault, backend: str, vectors: dict[Path, Vectors], logs: Path, whole: bool
+) -> None:
     """In a forked process: plant, run, and leave without the parent's way out."""
-    import pytest
-
-    import conformance.vectors
-
     status = 1
     folder = logs / f"{fault.number}-{backend}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +217,8 @@ def _plant_and_run(fault: Fault, backend: str, vectors: dict[Path, Vectors], log
             arguments += ["--backend", backend, "--model", str(model)]
             arguments += ["--threads", str(fault.threads)]
             arguments += [f"--requirement={prefix}" for prefix in fault.stage.reach]
-            ended = pytest.main([*arguments, f"--report-dir={folder}"])
+            arguments += [f"--report-dir={folder}", *([] if whole else ["--exitfirst"])]
+            ended = pytest.main(arguments, plugins=[_InFlowOrder()])
             status = 0 if int(ended) in (0, 1) else 1
     finally:
         os._exit(status)

@@ -108,7 +108,7 @@ def test_the_convention_that_a_port_follows_is_told():
 def test_the_command_ends_red_unless_all_is_right(
     monkeypatch, tmp_path, requirements, blamed, status
 ):
-    def run(wanted, jobs, logs):
+    def run(wanted, jobs, logs, whole):
         if not wanted:
             return
         ((fault, backend),) = wanted

@@ -63,3 +63,50 @@ def _checked(samples: Any) -> Any:
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError("samples must be finite and (N,)")
     return values
+
+
+@fault("AO-52", AUDIO, hard=True)
+def older_file_keeps_its_tail(plant: Plant) -> None:
+    """A file that exists is written over from its beginning and never cut."""
+    from contextlib import contextmanager
+    from pathlib import Path
+
+    inner = container.whole_file
+
+    @contextmanager
+    def faulty(path: Any) -> Any:
+        before = Path(path).read_bytes() if Path(path).is_file() else b""
+        with inner(path) as file:
+            yield file
+            file.write(before[file.tell() :])
+
+    plant.replace(inner, faulty)
+
+
+@fault("AO-53", AUDIO, hard=True)
+def not_a_number_becomes_silence(plant: Plant) -> None:
+    """Samples that are NaN are written as zeros, and nobody learns of it."""
+    inner = container.to_int16
+    plant.replace(inner, lambda samples: inner(np.nan_to_num(np.asarray(samples, np.float64))))
+
+
+@fault("AO-54", AUDIO, hard=True)
+def read_back_by_another_scale(plant: Plant) -> None:
+    """Files are read by 32,768, though they are written by 32,767."""
+    from soprano import audio
+
+    inner = audio.read_wav
+
+    def read_wav(path: Any) -> Any:
+        found = inner(path)
+        scaled = (found.samples * (32767 / 32768)).astype(np.float32)
+        return audio.Audio(scaled, found.sample_rate)
+
+    plant.replace(inner, read_wav)
+
+
+@fault("AO-55", AUDIO, hard=True)
+def size_without_the_last_block(plant: Plant) -> None:
+    """The header counts whole blocks of 256 samples; what is left over lies beyond its end."""
+    header = container._wav_header
+    plant.set(container, "_wav_header", lambda rate, size: header(rate, size - size % 512))

@@ -218,3 +218,76 @@ def batches_in_bfloat16(plant: Plant) -> None:
         return output._replace(logits=to_bfloat16(output.logits), hidden=to_bfloat16(output.hidden))
 
     plant.advanced(change)
+
+
+@fault("CA-56", CACHE, hard=True, blame=("LM", "CA", "BA"))
+def kernel_for_four_rows(plant: Plant) -> None:
+    """A kernel handles four rows at most: a fifth one is answered like the first."""
+
+    class Four(Wrapper):
+        def _cut(self, output: Output) -> Output:
+            rows = np.arange(len(output.logits))
+            rows[4:] = rows[4:] % 4
+            return output._replace(logits=output.logits[rows], hidden=output.hidden[rows])
+
+        def prefill(self, ids: Any, lengths: Any) -> Output:
+            return self._cut(self.inner.prefill(ids, lengths))
+
+        def step(self, ids: Any, state: Any) -> Output:
+            return self._cut(self.inner.step(ids, state))
+
+    plant.backend(Four)
+
+
+@fault("CA-57", CACHE, hard=True)
+def prompts_known_by_their_beginning(plant: Plant) -> None:
+    """Prompts are cached by their length and first eight ids: another one's cache is taken."""
+
+    class Caching(Wrapper):
+        known: Any = None
+
+        def prefill(self, ids: Any, lengths: Any) -> Output:
+            if len(ids) != 1:
+                return self.inner.prefill(ids, lengths)
+            self.known = self.known if self.known is not None else {}
+            key = int(lengths[0]), tuple(np.asarray(ids)[0, :8].tolist())
+            before, kept = self.known.get(key, (None, None))
+            output = self.inner.prefill(ids, lengths)
+            if before is None:
+                self.known[key] = output._replace(state=None), self.inner.fork(output.state)
+                return output
+            return before._replace(state=self.inner.fork(kept))
+
+    plant.backend(Caching)
+
+
+@fault("CA-58", CACHE, hard=True, blame=("CA", "BA"))
+def joined_rows_in_the_other_order(plant: Plant) -> None:
+    """Rows that join a batch come before those that run, not after them."""
+
+    class Turned(Wrapper):
+        def join(self, first: Any, second: Any) -> Any:
+            return self.inner.join(second, first)
+
+    plant.backend(Turned)
+
+
+@fault("CA-59", CACHE, hard=True, blame=("CA",))
+def consumed_state_goes_on(plant: Plant) -> None:
+    """A state that was used once can be used again, and its cache has moved on meanwhile."""
+    from soprano.backends.rows import State
+
+    plant.set(State, "consume", lambda state: state)
+
+
+@fault("CA-60", CACHE, hard=True, blame=("LM", "CA", "BA"))
+def cache_of_a_power_of_two(plant: Plant) -> None:
+    """The cache grows by doubling, and the column at each new border is lost in the copy."""
+
+    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
+        mask = state.mask.copy()
+        for border in (64, 128, 256, 512):
+            mask[:, border : border + 1] &= mask.shape[1] <= border + 1
+        return advance(backend, ids, positions, MaskedState(state.cache, state.lengths, mask))
+
+    plant.advanced(change)

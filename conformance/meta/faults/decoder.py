@@ -269,3 +269,71 @@ def beyond_a_rows_frames_stands_noise(plant: Plant) -> None:
             return spectrum
 
     plant.backend(Noisy)
+
+
+@fault("DE-56", DECODER, hard=True)
+def kernels_turned_in_time(plant: Plant) -> None:
+    """One block's depthwise kernels run the other way: convolution taken for correlation."""
+    plant.weights(
+        lambda name, values: (
+            np.ascontiguousarray(values[..., ::-1])
+            if name == "decoder.convnext.2.dwconv.weight"
+            else values
+        )
+    )
+
+
+@fault("DE-57", DECODER, hard=True)
+def bias_of_one_norm_lost(plant: Plant) -> None:
+    """A converter that knows only RMSNorm leaves the bias of the last norm out."""
+    plant.weights(
+        lambda name, values: (
+            np.zeros_like(values) if name == "decoder.final_layer_norm.bias" else values
+        )
+    )
+
+
+@fault("DE-58", DECODER, hard=True)
+def long_utterances_decoded_in_windows(plant: Plant) -> None:
+    """Beyond 48 tokens the decoder works in windows with a token too little of context."""
+
+    class Windowed(Wrapper):
+        def decode(self, hidden: Any, lengths: Any) -> Any:
+            if len(hidden) != 1 or int(lengths[0]) <= 48:
+                return self.inner.decode(hidden, lengths)
+            count, up = int(lengths[0]), self.inner.config.decoder.frames_per_token
+            parts = []
+            for start in range(0, count, 32):
+                stop, before = min(start + 32, count), max(start - 1, 0)
+                window = np.asarray(hidden)[:, before : min(stop + 2, count)]
+                frames = self.inner.decode(window, np.array([window.shape[1]]))
+                first = (start - before) * up
+                size = (stop - start) * up if stop < count else frames.shape[2] - first
+                parts.append(frames[:, :, first : first + size])
+            return np.concatenate(parts, axis=2)
+
+    plant.backend(Windowed)
+
+
+@fault("DE-59", DECODER, hard=True)
+def sums_differ_from_run_to_run(plant: Plant) -> None:
+    """Threads add their parts in the order in which they end: the last bits differ each time."""
+
+    class Racing(Wrapper):
+        calls = 0
+
+        def decode(self, hidden: Any, lengths: Any) -> Any:
+            self.calls += 1
+            spectrum = self.inner.decode(hidden, lengths)
+            noise = np.random.default_rng(self.calls).integers(-1, 2, spectrum.shape)
+            return (spectrum * (1 + noise * 2.0**-24)).astype(np.float32)
+
+    plant.backend(Racing)
+
+
+@fault("DE-60", DECODER, hard=True, backends=GRAPHS)
+def magnitudes_in_half_precision(plant: Plant) -> None:
+    """The exponential of the head is computed in half precision."""
+    from conformance.meta.faults.language_model import round_input
+
+    round_input(plant, lambda kind, name: name == "head.exp")

@@ -77,3 +77,73 @@ def pickled_decoder_preferred(plant: Plant) -> None:
         return found
 
     plant.set(model.ModelFolder, "decoder_weights", faulty)
+
+
+@fault("CK-53", FOLDER, hard=True, blame=("CK",))
+def unknown_keys_passed_over(plant: Plant) -> None:
+    """Keys that are not understood are left aside, whatever they ask for."""
+    parse = configfile.parse_language_model
+    names = {*configfile.LanguageModelConfig.__dataclass_fields__, *configfile._FIXED}
+    names |= {*configfile._IGNORED, *configfile._ROPE_KEYS, "layer_types", "decoder"}
+    names |= {"rope_parameters", "rope_scaling"}
+    plant.replace(parse, lambda given: parse({k: v for k, v in given.items() if k in names}))
+
+
+@fault("CK-54", FOLDER, hard=True, blame=("CK",))
+def shapes_not_looked_at(plant: Plant) -> None:
+    """A tensor of another shape than the config's is taken as long as its name is known."""
+    from soprano import layout
+
+    inner = layout.require_shapes
+    plant.replace(
+        inner,
+        lambda where, found, wanted: inner(
+            where, {name: wanted.get(name, shape) for name, shape in found.items()}, wanted
+        ),
+    )
+
+
+@fault("EX-50", FOLDER, blame=("EX", "LM", "CA"))
+def batch_of_one_baked_in(plant: Plant) -> None:
+    """The exporter traced one row, and the graph has its batch as a constant."""
+    from soprano.export.graph import Graph
+
+    inner = Graph.input
+
+    def faulty(g: Any, name: str, kind: Any, shape: Any) -> str:
+        return inner(g, name, kind, [1 if size == "batch" else size for size in shape])
+
+    plant.set(Graph, "input", faulty)
+
+
+@fault("EX-51", FOLDER, hard=True, blame=("EX",))
+def manifest_bears_the_time(plant: Plant) -> None:
+    """The manifest says when it was written, so that no second export gives the same bytes."""
+    import time
+
+    from soprano.export import bundle
+
+    write = bundle._write_json
+
+    def faulty(path: Any, document: Any) -> None:
+        stamp = {"created": time.time_ns()} if path.name == "manifest.json" else {}
+        write(path, {**document, **stamp})
+
+    plant.set(bundle, "_write_json", faulty)
+
+
+@fault("EX-52", FOLDER, hard=True, blame=("EX",))
+def failed_export_leaves_half_a_bundle(plant: Plant) -> None:
+    """Files are written where they are to stay, and what was written stays after an error."""
+    from contextlib import contextmanager
+
+    from soprano.export import bundle
+
+    @contextmanager
+    def staged(target: Any, origin: Any) -> Any:
+        if target.exists():
+            bundle._require_same_model(target, origin)
+        target.mkdir(parents=True, exist_ok=True)
+        yield target
+
+    plant.set(bundle, "_staged", staged)

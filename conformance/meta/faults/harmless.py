@@ -302,3 +302,55 @@ def phase_wrapped(plant: Plant) -> None:
         return kind, (narrow,), attributes
 
     plant.node(lambda kind, name: name in ("head.Cos", "head.Sin"), change)
+
+
+@fault("OK-18", DECODER, harmless=True, backends=GRAPHS)
+def clipped_before_the_exponential(plant: Plant) -> None:
+    """The logarithm of a magnitude is held below that of 100, not the magnitude itself."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        limit = g.constant(np.log(100), np.float32)
+        return kind, (g.op("Min", inputs[0], limit, name="head.limited"),), attributes
+
+    plant.node(lambda kind, name: name == "head.exp", change)
+
+
+@fault("OK-19", DECODER, harmless=True, backends=GRAPHS)
+def gelu_spelt_out(plant: Plant) -> None:
+    """GELU is written with the error function, node by node."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        serial = len(g._nodes)
+        root = g.op("Mul", inputs[0], g.constant(0.5**0.5, np.float32), name=f"gelu.root{serial}")
+        error = g.op("Erf", root, name=f"gelu.erf{serial}")
+        one = g.op("Add", error, g.constant(1, np.float32), name=f"gelu.one{serial}")
+        half = g.op("Mul", inputs[0], g.constant(0.5, np.float32), name=f"gelu.half{serial}")
+        return "Mul", (half, one), {}
+
+    plant.node(lambda kind, name: kind == "Gelu", change)
+
+
+@fault("OK-20", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
+def norms_by_the_reciprocal(plant: Plant) -> None:
+    """Every RMSNorm multiplies by the reciprocal of the root instead of dividing by it."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        serial = len(g._nodes)
+        return "Mul", (inputs[0], g.op("Reciprocal", inputs[1], name=f"norm.by{serial}")), {}
+
+    plant.node(lambda kind, name: kind == "Div" and name.endswith("norm.scaled"), change)
+
+
+@fault("OK-21", SAMPLER, harmless=True)
+def draws_taken_in_blocks(plant: Plant) -> None:
+    """A row's draws are taken from its stream by the dozen and handed out one by one."""
+    from soprano import sampling
+
+    inner = sampling.uniforms
+
+    def uniforms(seed: int, sentence: int, attempt: int = 0) -> Any:
+        stream = inner(seed, sentence, attempt)
+        while True:
+            yield from [next(stream) for _ in range(12)]
+
+    plant.replace(inner, uniforms)

@@ -278,3 +278,35 @@ def noise_gate(plant: Plant) -> None:
             yield replace(chunk, samples=np.where(quiet, np.float32(0), chunk.samples))
 
     plant.set(SopranoTTS, "_stream", faulty)
+
+
+@fault("IS-58", ISTFT, hard=True)
+def envelope_bounded_from_below(plant: Plant) -> None:
+    """The envelope is clamped at a hundredth, so that the first samples of the edge are quiet."""
+    inner = stage._envelope
+    plant.set(stage, "_envelope", lambda count, config: np.maximum(inner(count, config), 1e-2))
+
+
+@fault("IS-59", ISTFT, hard=True)
+def shorter_window_at_the_left(plant: Plant) -> None:
+    """A window shorter than the frame begins at its first sample instead of in its middle."""
+    inner = stage.window
+
+    def window(config: Any) -> Any:
+        return np.roll(inner(config), -((config.n_fft - config.win_length) // 2))
+
+    plant.replace(inner, window)
+
+
+@fault("IS-60", ISTFT, hard=True)
+def last_half_window_missing(plant: Plant) -> None:
+    """A stream forgets what the frame before its last piece still adds to it."""
+    push = stage.StreamingIstft.push
+
+    def faulty(stream: Any, spectrum: Any, *, last: bool = False) -> Any:
+        if last and stream._tail.shape[1] > 1:
+            stream._tail = stream._tail.copy()
+            stream._tail[:, 0] = 0
+        return push(stream, spectrum, last=last)
+
+    plant.set(stage.StreamingIstft, "push", faulty)

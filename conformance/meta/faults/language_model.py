@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conformance.meta.faults.fault import HIDDEN, LANGUAGE_MODEL, fault
-from conformance.meta.faults.plant import Float32, Plant
+from conformance.meta.faults.plant import Float32, Plant, Wrapper
 
 GRAPHS = ("onnx_cpu", "openvino_cpu")  # backends that run the exporter's graph
 
@@ -38,69 +38,6 @@ def state_before_the_final_norm(plant: Plant) -> None:
     plant.module(module)
 
 
-@fault("KV-05", LANGUAGE_MODEL)
-def prefill_sees_the_future(plant: Plant) -> None:
-    """The triangular mask is dropped at prefill, where several ids are read at once."""
-
-    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
-        columns, queries = inputs
-        beyond = g.op("Add", queries, "mask.total", name="mask.beyond")
-        return kind, (columns, beyond), attributes
-
-    plant.node(lambda kind, name: name == "mask.causal", change)
-    from soprano.reference import lm
-
-    causal = lm.causal
-    plant.set(lm, "causal", lambda mask, new: causal(mask, new) | mask.bool()[:, None, None, :])
-
-
-@fault("KV-14", LANGUAGE_MODEL)
-def rotation_of_neighbours(plant: Plant) -> None:
-    """RoPE turns the pair (2i, 2i + 1) instead of (i, i + D/2), as other families do."""
-    # A converter that permutes the rows of q and k turns one pairing into the other.
-    widths: dict[str, int] = {}
-
-    def change(name: str, values: Float32) -> Float32:
-        if is_projection(name, "q_norm", "k_norm"):
-            widths["head"] = len(values)
-            return np.concatenate([values[0::2], values[1::2]])
-        if is_projection(name, "q_proj", "k_proj"):
-            rows = values.reshape(-1, head_dim(values), values.shape[1])
-            return np.concatenate([rows[:, 0::2], rows[:, 1::2]], axis=1).reshape(values.shape)
-        return values
-
-    def head_dim(values: Float32) -> int:
-        return 6  # of the model it is planted in
-
-    plant.weights(change)
-
-
-@fault("KV-15", LANGUAGE_MODEL, hard=True)
-def positions_in_bfloat16(plant: Plant) -> None:
-    """Angles of the rotation come from positions in bfloat16, which has 256 exact integers."""
-
-    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
-        from onnx import TensorProto
-
-        # What is left of a position p in bfloat16: eight leading bits.
-        whole = g.op("Cast", inputs[0], name="rope.whole", to=TensorProto.FLOAT)
-        eighths = g.op("Mul", whole, g.constant(1 / 4, np.float32), name="rope.quarter")
-        coarse = g.op("Floor", eighths, name="rope.coarse")
-        rounded = g.op("Mul", coarse, g.constant(4, np.float32), name="rope.rounded")
-        large = g.op("Greater", whole, g.constant(256, np.float32), name="rope.large")
-        return "Where", (large, rounded, whole), {}
-
-    plant.node(lambda kind, name: name == "rope.positions", change)
-    from soprano.reference import lm
-
-    rotations = lm.rotations
-    plant.set(
-        lm, "rotations", lambda config, positions, dtype: rotations(
-            config, positions.bfloat16().float(), dtype
-        )
-    )  # fmt: skip
-
-
 @fault("KV-16", LANGUAGE_MODEL)
 def queries_and_keys_not_normed(plant: Plant) -> None:
     """Attention of the family before: queries and keys go without their RMSNorm."""
@@ -121,16 +58,6 @@ def queries_and_keys_not_normed(plant: Plant) -> None:
             layer.self_attn.q_norm = layer.self_attn.k_norm = nn.Identity()
 
     plant.module(module)
-
-
-@fault("RT-14", LANGUAGE_MODEL, hard=True)
-def steps_count_from_one(plant: Plant) -> None:
-    """Prefill counts positions from 0 and the step graph's table from 1."""
-
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
-        return advance(backend, ids, positions + (state.mask.shape[1] > ids.shape[1]), state)
-
-    plant.advanced(change)
 
 
 @fault("LM-50", LANGUAGE_MODEL, model="heads")
@@ -205,16 +132,6 @@ def scores_in_half_precision(plant: Plant) -> None:
     round_input(plant, lambda kind, name: name.endswith("layers.2.self_attn.shares"))
 
 
-@fault("LM-57", LANGUAGE_MODEL, hard=True)
-def positions_end_at_512(plant: Plant) -> None:
-    """Positions are looked up in a table of 512 rows and clamped at its end."""
-
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
-        return advance(backend, ids, np.minimum(positions, 511), state)
-
-    plant.advanced(change)
-
-
 @fault("LM-58", LANGUAGE_MODEL, hard=True)
 def last_column_instead_of_last_id(plant: Plant) -> None:
     """Prefill of a ragged batch answers from the last column, which is padding in short rows."""
@@ -277,3 +194,70 @@ def round_input(plant: Plant, matches: Any) -> None:
         return kind, (wide, *inputs[1:]), attributes
 
     plant.node(matches, change)
+
+
+@fault("LM-60", LANGUAGE_MODEL)
+def norms_of_queries_and_keys_swapped(plant: Plant) -> None:
+    """The weights of the norms of queries and of keys change places."""
+    from soprano.export import onnx as exporter
+
+    norm, other = exporter._rms_norm, {"q_norm": "k_norm", "k_norm": "q_norm"}
+
+    def faulty(g: Any, x: str, module: str, config: Any) -> str:
+        *path, part = module.split(".")
+        return norm(g, x, ".".join([*path, other.get(part, part)]), config)
+
+    plant.standard()
+    plant.set(exporter, "_rms_norm", faulty)
+
+    def module(network: Any) -> None:
+        for layer in getattr(getattr(network, "model", None), "layers", ()):
+            own = layer.self_attn
+            own.q_norm, own.k_norm = own.k_norm, own.q_norm
+
+    plant.module(module)
+
+
+@fault("LM-61", LANGUAGE_MODEL)
+def norm_weights_counted_from_one(plant: Plant) -> None:
+    """RMSNorm multiplies by one plus its weight, as in another family."""
+    plant.weights(lambda name, values: values + 1 if _is_rms_norm(name) else values)
+
+
+@fault("LM-62", LANGUAGE_MODEL, backends=GRAPHS)
+def gate_and_up_swapped(plant: Plant) -> None:
+    """SiLU is applied to the other one of the two products that enter the MLP."""
+
+    def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
+        weight = inputs[1]
+        if "gate_proj" in weight:
+            other = weight.replace("gate_proj", "up_proj")
+        else:
+            other = weight.replace("up_proj", "gate_proj")
+        return kind, (inputs[0], g.weight(other.removesuffix(".float32")), *inputs[2:]), attributes
+
+    plant.node(
+        lambda kind, name: kind == "Gemm" and name.endswith(("gate_proj", "up_proj")), change
+    )
+
+
+@fault("LM-65", LANGUAGE_MODEL, hard=True)
+def logits_in_half_precision(plant: Plant) -> None:
+    """Logits are returned in half precision and widened by the caller."""
+
+    class Half(Wrapper):
+        def _narrow(self, output: Any) -> Any:
+            narrow = output.logits.astype(np.float16).astype(np.float32)
+            return output._replace(logits=narrow)
+
+        def prefill(self, ids: Any, lengths: Any) -> Any:
+            return self._narrow(self.inner.prefill(ids, lengths))
+
+        def step(self, ids: Any, state: Any) -> Any:
+            return self._narrow(self.inner.step(ids, state))
+
+    plant.backend(Half)
+
+
+def _is_rms_norm(name: str) -> bool:
+    return name.endswith(("norm.weight", "layernorm.weight")) and name.startswith("model.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -139,57 +138,6 @@ def penalty_always_divides(plant: Plant) -> None:
     penalised(plant, penalize)
 
 
-def streams(plant: Plant, change: Callable[[int, int, int], Iterator[float]]) -> None:
-    plant.replace(sampling.uniforms, lambda seed, sentence, attempt=0: change(
-        seed, sentence, attempt
-    ))  # fmt: skip
-
-
-@fault("SA-15", SAMPLER)
-def retry_repeats_itself(plant: Plant) -> None:
-    """A second attempt is seeded like the first, and says the same again."""
-    inner = sampling.uniforms
-    streams(plant, lambda seed, sentence, attempt: inner(seed, sentence, 0))
-
-
-@fault("SA-16", SAMPLER, hard=True)
-def reseeded_before_every_draw(plant: Plant) -> None:
-    """Each draw starts the stream anew, so that every token meets the same uniform."""
-    inner = sampling.uniforms
-
-    def change(seed: int, sentence: int, attempt: int) -> Iterator[float]:
-        while True:
-            yield next(inner(seed, sentence, attempt))
-
-    streams(plant, change)
-
-
-@fault("SA-17", SAMPLER)
-def seed_ignored(plant: Plant) -> None:
-    """Draws come from the library's global generator, whatever the seed."""
-
-    def change(seed: int, sentence: int, attempt: int) -> Iterator[float]:
-        while True:
-            yield float(np.random.random())
-
-    streams(plant, change)
-
-
-@fault("SA-19", SAMPLER, hard=True, blame=("SA", "GE"))
-def draws_depend_on_the_batch(plant: Plant) -> None:
-    """A batch of B rows draws B numbers a token for each row and uses the last."""
-    inner = generate.generate
-
-    def faulty(backend: Any, prompts: Any, *, batch_size: int = 1) -> Any:
-        strided = [
-            replace(p, uniforms=islice(p.uniforms, batch_size - 1, None, batch_size))
-            for p in prompts
-        ]
-        return inner(backend, strided, batch_size=batch_size)
-
-    plant.replace(inner, faulty)
-
-
 @fault("SA-20", SAMPLER)
 def drifted_defaults(plant: Plant) -> None:
     """Defaults of another time: temperature 0.3 and a penalty of 1.5."""
@@ -238,30 +186,6 @@ def ties_at_top_k_kept(plant: Plant) -> None:
     plant.set(sampling, "distribution", distribution)
 
 
-@fault("SA-53", SAMPLER, hard=True)
-def drawn_in_single_precision(plant: Plant) -> None:
-    """The cumulative sum and the uniform are float32: an id at an edge goes to its neighbour."""
-
-    def draw(probabilities: Float64, uniform: float) -> int:
-        cumulative = np.cumsum(probabilities.astype(np.float32), dtype=np.float32)
-        chosen = int(np.searchsorted(cumulative, np.float32(uniform), side="right"))
-        return min(chosen, int(np.flatnonzero(probabilities)[-1]))
-
-    plant.set(sampling, "draw", draw)
-
-
-@fault("SA-54", SAMPLER)
-def drawn_in_the_order_of_rank(plant: Plant) -> None:
-    """The draw walks from the likeliest id down instead of over ascending ids."""
-
-    def draw(probabilities: Float64, uniform: float) -> int:
-        ranked = np.argsort(-probabilities, kind="stable")
-        place = int(np.searchsorted(np.cumsum(probabilities[ranked]), uniform, side="right"))
-        return int(ranked[min(place, np.count_nonzero(probabilities) - 1)])
-
-    plant.set(sampling, "draw", draw)
-
-
 @fault("SA-55", SYNTHESIS, blame=("SY",))
 def models_own_defaults_unread(plant: Plant) -> None:
     """The model folder's generation_config.json is not read; the family's defaults rule."""
@@ -270,10 +194,78 @@ def models_own_defaults_unread(plant: Plant) -> None:
     plant.set(ModelFolder, "generation_defaults", GenerationOptions())
 
 
-@fault("SA-56", SYNTHESIS, hard=True, blame=("SY",))
-def every_sentence_draws_alike(plant: Plant) -> None:
-    """The stream is keyed by the seed alone: each sentence of a text meets the same draws."""
-    from soprano import synthesis
+@fault("SA-57", SAMPLER, hard=True)
+def greedy_without_the_penalty(plant: Plant) -> None:
+    """Temperature 0 takes a fast path, the argmax of the raw logits."""
+    inner = sampling.sample
 
-    inner = synthesis.uniforms
-    plant.set(synthesis, "uniforms", lambda seed, sentence, attempt=0: inner(seed, 0, attempt))
+    def sample(logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
+        chosen = inner(logits, history, options, uniform)
+        return chosen if options.temperature else int(np.argmax(logits))
+
+    plant.replace(inner, sample)
+
+
+@fault("SA-58", SAMPLER, hard=True, blame=("SA", "GE"))
+def penalty_forgets_after_64_ids(plant: Plant) -> None:
+    """Only the last 64 ids are penalised, as other engines do by default."""
+    inner = sampling.penalize
+    plant.set(sampling, "penalize", lambda logits, ids, by: inner(logits, list(ids)[-64:], by))
+
+
+@fault("SA-59", SAMPLER, hard=True)
+def exponentials_overflow(plant: Plant) -> None:
+    """The softmax takes exponentials without subtracting the largest logit first."""
+    inner = sampling.distribution
+
+    def distribution(scores: Float64, options: SamplingOptions) -> Float64:
+        if np.max(np.abs(scores[np.isfinite(scores)])) / options.temperature < 700:
+            return inner(scores, options)
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = np.exp(scores / options.temperature)
+            return np.nan_to_num(weights / weights.sum(), nan=1.0)
+
+    plant.set(sampling, "distribution", distribution)
+
+
+@fault("SA-61", SAMPLER, hard=True)
+def stop_is_never_penalised(plant: Plant) -> None:
+    """The end of the utterance is exempt from the penalty, though the prompt begins with it."""
+
+    def penalize(scores: Float64, history: Any, penalty: float) -> Float64:
+        kept = inner(scores, history, penalty)
+        if len(scores) > 3:
+            kept[3] = scores[3]
+        return kept
+
+    inner = sampling.penalize
+    penalised(plant, penalize)
+
+
+@fault("SA-62", SAMPLER, hard=True)
+def top_p_before_top_k(plant: Plant) -> None:
+    """The nucleus is taken of all ids, and top-k cuts what it left."""
+    inner = sampling.distribution
+
+    def distribution(scores: Float64, options: SamplingOptions) -> Float64:
+        nucleus = inner(scores, replace(options, top_k=0))
+        left = np.where(nucleus > 0, scores, -np.inf)
+        return inner(left, replace(options, top_p=1.0))
+
+    plant.set(sampling, "distribution", distribution)
+
+
+@fault("SA-63", SAMPLER, hard=True)
+def logits_changed_in_place(plant: Plant) -> None:
+    """The penalty is applied to the caller's own logits."""
+    inner = sampling.penalize
+
+    def penalize(logits: Any, history: Any, penalty: float) -> Float64:
+        scores = inner(logits, history, penalty)
+        if isinstance(logits, np.ndarray) and logits.dtype == np.float64 and logits.flags.writeable:
+            logits[...] = scores
+        return scores
+
+    plant.set(sampling, "penalize", penalize)
+    checked = sampling._checked
+    plant.set(sampling, "_checked", lambda logits: (checked(logits), logits)[0])

@@ -124,3 +124,55 @@ def long_sentence_cut_inside_a_word(plant: Plant) -> None:
 def other_scripts_left_out(plant: Plant) -> None:
     """Letters beyond ASCII are dropped instead of written in Latin letters."""
     plant.set(symbols, "_in_ascii", lambda character: symbols.SIGNS.get(character, ""))
+
+
+@fault("TX-57", TEXT, hard=True)
+def only_plain_spaces_separate(plant: Plant) -> None:
+    """Of all white space only the space, the tab and the line feed part words."""
+    inner = text.normalize
+    odd = re.compile(r"[^\S \t\n]")
+    plant.replace(inner, lambda given: inner(odd.sub("", given)))
+
+
+@fault("TX-58", TEXT)
+def decimals_read_as_numbers(plant: Plant) -> None:
+    """What stands after the point is read as one number: 3.14 is "three point fourteen"."""
+
+    def spoken(match: re.Match[str]) -> str:
+        whole, *parts = match[0].split(".")
+        said = [numbers.cardinal(part) for part in parts]
+        return " point ".join([numbers.cardinal(whole) if whole else "", *said])
+
+    plant.rule("decimal", spoken)
+
+
+@fault("TX-59", TEXT, hard=True)
+def every_hyphen_before_a_figure_is_a_minus(plant: Plant) -> None:
+    """A hyphen before a figure is a minus in names and ranges too."""
+    plant.rule("name-number", r"\1 minus ")
+
+
+@fault("TX-60", TEXT, hard=True)
+def merged_without_a_bound(plant: Plant) -> None:
+    """Short pieces join the one before however long it has become."""
+    inner = pieces.merge_short
+    plant.replace(inner, lambda given, *_: inner(given, max_length=10**9))
+
+
+@fault("TX-61", TEXT, hard=True)
+def capitals_parted_too(plant: Plant) -> None:
+    """Words in capitals alone are parted letter by letter like words in mixed case."""
+    plant.rule("mixed case", lambda match: re.sub(r"(?<=\w)(?=[A-Z])", " ", match[0]))
+
+
+@fault("TX-62", TEXT, hard=True)
+def no_full_stop_at_the_end(plant: Plant) -> None:
+    """Text that ends without a mark gets none, though the voice has learnt to end on one."""
+    inner = text.normalize
+
+    def normalize(given: str) -> str:
+        said = inner(given)
+        marked = given.rstrip()[-1:] in tuple(".!?")
+        return said if marked else said.removesuffix(".")
+
+    plant.replace(inner, normalize)

@@ -117,3 +117,69 @@ def edges_stripped(plant: Plant) -> None:
     """White space at either end of a sentence is stripped before it is encoded."""
     encode = Tokenizer.encode
     plant.set(Tokenizer, "encode", lambda t, text: encode(t, text.strip()))
+
+
+@fault("TK-53", TOKENIZER)
+def digits_merge(plant: Plant) -> None:
+    """Only words and punctuation are split apart, so that digits may merge with each other."""
+    from tokenizers import Regex, pre_tokenizers
+
+    split = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]+|\s+"), "isolated")
+    loaded(plant, lambda library: setattr(library, "pre_tokenizer", split))
+
+
+@fault("TK-54", TOKENIZER, hard=True)
+def training_settings_kept(plant: Plant) -> None:
+    """Padding and truncation that the file carries from training stay on."""
+    import tokenizers
+
+    load = Tokenizer.__init__
+
+    def faulty(tokenizer: Any, path: Any) -> None:
+        load(tokenizer, path)
+        kept = tokenizers.Tokenizer.from_file(str(path))
+        if kept.padding or kept.truncation:
+            tokenizer._tokenizer = kept
+
+    plant.set(Tokenizer, "__init__", faulty)
+
+
+@fault("TK-55", TOKENIZER, hard=True)
+def post_processor_left_on(plant: Plant) -> None:
+    """The library's call adds special tokens by default, as the file's post-processor says."""
+    plant.set(Tokenizer, "encode", lambda t, text: list(t._tokenizer.encode(text).ids))
+
+
+@fault("TK-56", TOKENIZER, hard=True)
+def control_ids_assumed(plant: Plant) -> None:
+    """[TEXT], [START] and [STOP] are 1, 2 and 3 without a look into the file."""
+    load = Tokenizer.__init__
+
+    def faulty(tokenizer: Any, path: Any) -> None:
+        load(tokenizer, path)
+        tokenizer.text, tokenizer.start, tokenizer.stop = 1, 2, 3
+
+    plant.set(Tokenizer, "__init__", faulty)
+
+
+@fault("TK-57", TOKENIZER, hard=True)
+def control_tokens_in_the_text_obeyed(plant: Plant) -> None:
+    """A text that holds "[STOP]" or an audio token reaches the model with that token in it."""
+    load = Tokenizer.__init__
+
+    def faulty(tokenizer: Any, path: Any) -> None:
+        load(tokenizer, path)
+        tokenizer._reserved = set()
+
+    plant.set(Tokenizer, "__init__", faulty)
+
+
+@fault("TK-58", TOKENIZER, hard=True)
+def last_sentence_remembered(plant: Plant) -> None:
+    """Ids are kept by the sentence's length and first word: a likely neighbour gets them."""
+    kept: dict[Any, list[int]] = {}
+
+    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
+        return list(kept.setdefault((id(tokenizer), len(text), text.split(" ")[0]), ids))
+
+    encoded(plant, change)
