@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from conformance.meta.faults.fault import BATCHING, DECODER, FOLDER, fault
-from conformance.meta.faults.language_model import GRAPHS
+from conformance.meta.faults.language_model import GRAPHS, TYPED_GRAPHS
 from conformance.meta.faults.plant import Float32, Plant, Wrapper
 
 
@@ -223,7 +223,7 @@ def layer_scale_forgotten_once(plant: Plant) -> None:
     )  # fmt: skip
 
 
-@fault("DE-52", DECODER, hard=True, backends=GRAPHS)
+@fault("DE-52", DECODER, hard=True, backends=TYPED_GRAPHS)
 def phase_in_half_precision(plant: Plant) -> None:
     """The phase passes through half precision before cosine and sine."""
     from conformance.meta.faults.language_model import round_input
@@ -331,7 +331,7 @@ def sums_differ_from_run_to_run(plant: Plant) -> None:
     plant.backend(Racing)
 
 
-@fault("DE-60", DECODER, hard=True, backends=GRAPHS)
+@fault("DE-60", DECODER, hard=True, backends=TYPED_GRAPHS)
 def magnitudes_in_half_precision(plant: Plant) -> None:
     """The exponential of the head is computed in half precision."""
     from conformance.meta.faults.language_model import round_input

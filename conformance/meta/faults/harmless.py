@@ -19,7 +19,7 @@ from conformance.meta.faults.fault import (
     Stage,
     fault,
 )
-from conformance.meta.faults.language_model import GRAPHS
+from conformance.meta.faults.language_model import GRAPHS, TYPED_GRAPHS
 from conformance.meta.faults.plant import Plant, Wrapper, map_cache
 from conformance.meta.faults.streaming import WindowedDecoder
 from soprano.streaming import StreamingDecoder
@@ -79,7 +79,7 @@ def no_optimisation(plant: Plant) -> None:
     plant.set(ort.GraphOptimizationLevel, "ORT_ENABLE_ALL", levels.ORT_DISABLE_ALL)
 
 
-@fault("OK-04", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
+@fault("OK-04", LANGUAGE_MODEL, harmless=True, backends=TYPED_GRAPHS)
 def rotation_table_in_float64(plant: Plant) -> None:
     """Cosines and sines are computed in float64 and rounded once."""
 

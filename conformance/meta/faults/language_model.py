@@ -11,6 +11,8 @@ from conformance.meta.faults.fault import HIDDEN, LANGUAGE_MODEL, fault
 from conformance.meta.faults.plant import Float32, Plant, Wrapper
 
 GRAPHS = ("onnx_cpu", "openvino_cpu")  # backends that run the exporter's graph
+# Those that compute in the types that a graph names; OpenVINO takes every float for a float32.
+TYPED_GRAPHS = ("onnx_cpu",)
 
 
 def is_projection(name: str, *parts: str) -> bool:
@@ -126,7 +128,7 @@ def one_layers_epsilon(plant: Plant) -> None:
     plant.module(module)
 
 
-@fault("LM-56", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+@fault("LM-56", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
 def scores_in_half_precision(plant: Plant) -> None:
     """One layer's attention scores pass through half precision on their way to the softmax."""
     round_input(plant, lambda kind, name: name.endswith("layers.2.self_attn.shares"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conformance.meta.faults.fault import DECODER, FOLDER, LANGUAGE_MODEL, RUNTIME, fault
-from conformance.meta.faults.language_model import GRAPHS, is_projection, round_input
+from conformance.meta.faults.language_model import GRAPHS, TYPED_GRAPHS, is_projection, round_input
 from conformance.meta.faults.plant import Float32, Plant, Wrapper, to_bfloat16
 from soprano.backends import Attested
 
@@ -110,7 +110,7 @@ def precision_by_what_lies_in_the_folder(plant: Plant) -> None:
     plant.backend(Coarse)
 
 
-@fault("RT-10", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+@fault("RT-10", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
 def activations_cast_before_products(plant: Plant) -> None:
     """Products of half-precision weights cast the activations to half precision too."""
     round_input(plant, lambda kind, name: kind == "Gemm" and name.endswith("down_proj"))
