@@ -148,3 +148,44 @@ def test_returned_arrays_are_never_written_again(backend, vectors, judge):
         output = backend.step(np.array([number]), output.state)
     for i, (array, copy) in enumerate(zip(held, copies, strict=True)):
         judge.same(f"array {i}", array, copy)
+
+
+@pytest.mark.requirement("LM-08")
+def test_arrays_given_to_a_call_stay_the_callers(backend, vectors, judge):
+    def given() -> tuple[np.ndarray, np.ndarray]:
+        return vectors.arrays["prompt ids"].copy(), vectors.arrays["prompt lengths"].copy()
+
+    def walk(touch) -> list[np.ndarray]:
+        """Logits of a prefill and of steps, each array given to them touched after its call."""
+        ids, lengths = given()
+        logits = []
+        output = backend.prefill(ids, lengths)
+        judge.equal("given lengths", lengths.tolist(), given()[1].tolist())
+        judge.equal("given ids", ids.tolist(), given()[0].tolist())
+        touch(ids, lengths)
+        for step in vectors.arrays["step ids"].T[:4]:
+            following, state = step.copy(), output.state
+            output = backend.step(following, state)
+            judge.equal("given to a step", following.tolist(), step.tolist())
+            touch(following)
+            logits.append(output.logits.copy())
+        return logits
+
+    def overwrite(*arrays: np.ndarray) -> None:
+        for array in arrays:
+            array[:] = 1
+
+    left, written = walk(lambda *_: None), walk(overwrite)
+    for number, (actual, expected) in enumerate(zip(written, left, strict=True)):
+        judge.same(f"step {number}", actual, expected)
+
+
+@pytest.mark.requirement("LM-08")
+def test_states_given_to_the_decoder_are_not_written(backend, vectors, judge):
+    hidden = vectors.arrays["step hidden"].astype(np.float32)
+    before = hidden.copy()
+    lengths = np.arange(1, len(hidden) + 1) % hidden.shape[1] + 1
+    kept = lengths.copy()
+    backend.decode(hidden, lengths)
+    judge.same("hidden states", hidden, before)
+    judge.equal("lengths", lengths.tolist(), kept.tolist())

@@ -291,3 +291,16 @@ def cache_of_a_power_of_two(plant: Plant) -> None:
         return advance(backend, ids, positions, MaskedState(state.cache, state.lengths, mask))
 
     plant.advanced(change)
+
+
+@fault("CA-61", CACHE, hard=True, blame=("LM",))
+def lengths_of_the_caller_are_kept(plant: Plant) -> None:
+    """A state remembers the array of lengths that it was given, into which the caller may write."""
+
+    class Trusting(Wrapper):
+        def prefill(self, ids: Any, lengths: Any) -> Output:
+            output = self.inner.prefill(ids, lengths)
+            output.state.lengths = lengths
+            return output
+
+    plant.backend(Trusting)
