@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
-from fixtures.build import decoder_weights, language_model_weights, tokenizer, write_json
+from fixtures.micro_models import decoder_weights, language_model_weights, tokenizer, write_json
 from soprano.config import DecoderConfig
 from soprano.configfile import parse_language_model
 

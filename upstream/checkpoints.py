@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from fixtures.build import decoder_weights, language_model_weights, write_json
+from fixtures.micro_models import decoder_weights, language_model_weights, write_json
 from soprano.config import DecoderConfig
 from soprano.configfile import parse_language_model
 
