@@ -76,8 +76,14 @@ def drawn(sample: Sample, logits: Any, how: SamplingOptions, count: int = 256) -
 
 
 def judge_intervals(
-    judge: Judge, sample: Sample, logits: Any, history: list[int], how: SamplingOptions
+    judge: Judge,
+    sample: Sample,
+    logits: Any,
+    history: list[int],
+    how: SamplingOptions,
+    every: int = 1,
 ) -> None:
-    wanted = probes(intervals(logits, history, how))
+    """Judges the uniforms of each id, or of every n-th, that may be drawn."""
+    wanted = probes(intervals(logits, history, how))[::every]
     actual = [sample(np.asarray(logits), history, how, uniform) for _, uniform in wanted]
     judge.equal(f"ids under {how}", actual, [i for i, _ in wanted])

@@ -55,11 +55,19 @@ def observe_steps(backend: Backend, arrays: Given) -> Arrays:
     first = backend.prefill(arrays["prompt ids"], arrays["prompt lengths"])
     steps = list(feed(backend, first, arrays["step ids"]))
     return {
-        "prefill logits": first.logits,
-        "prefill hidden": first.hidden,
+        **said_at_first(first),
         "step logits": np.stack([output.logits for output in steps], axis=1),
         "step hidden": np.stack([output.hidden for output in steps], axis=1),
     }
+
+
+def observe_prefill(backend: Backend, arrays: Given) -> Arrays:
+    """All prompts in one ragged batch."""
+    return said_at_first(backend.prefill(arrays["prompt ids"], arrays["prompt lengths"]))
+
+
+def said_at_first(output: Output) -> Arrays:
+    return {"prefill logits": output.logits, "prefill hidden": output.hidden}
 
 
 def observe_vocabulary(backend: Backend, arrays: Given) -> Arrays:
@@ -109,11 +117,14 @@ def observe_spoken_sound(backend: Backend, arrays: Given) -> Arrays:
 
 def observe_decoder(backend: Backend, arrays: Given) -> Arrays:
     """The spectra of every utterance, joined, and the samples that follow from them."""
+    samples = [sound(backend, hidden) for hidden in decoder_inputs(arrays)]
+    return {**spectra(backend, arrays), "samples": np.concatenate(samples)}
+
+
+def spectra(backend: Backend, arrays: Given) -> Arrays:
+    """The spectra of every utterance, joined."""
     inputs = decoder_inputs(arrays)
-    return {
-        "spectrum": np.concatenate([spectrum(backend, hidden).ravel() for hidden in inputs]),
-        "samples": np.concatenate([sound(backend, hidden) for hidden in inputs]),
-    }
+    return {"spectrum": np.concatenate([spectrum(backend, hidden).ravel() for hidden in inputs])}
 
 
 def spectrum(backend: Backend, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from conformance import tolerances
+from conformance.observations import observe_prefill, spectra
+from soprano.backends import open_backend
 
 FIELDS = ("version", "device", "threads", "precision", "cache precision", "optimisation")
 # A precision class says how weights are stored; computing in float32 is always allowed.
 WIDE = {"float32", "f32", "torch.float32", "tensor(float)"}
 NARROW = {"fp32": set(), "fp16": {"float16", "f16", "torch.float16"}, "bf16": {"bfloat16", "bf16"}}
+THREADS = range(1, min(4, os.cpu_count() or 1) + 1)  # a runtime may refuse more than it has cores
 
 
 @pytest.mark.requirement("AT-01")
@@ -36,3 +43,25 @@ def test_the_attested_threads_are_those_asked_for(backend, judge, pytestconfig):
     asked, attested = option(pytestconfig, "threads"), backend.attest()["threads"]
     wrong = asked is not None and attested.how == "read back" and attested.value != str(asked)
     judge.equal(f"{attested.value} threads where {asked} were asked for", wrong, False)
+
+
+@pytest.mark.requirement("AT-04")
+@pytest.mark.parametrize("threads", THREADS)
+def test_whatever_the_threads_it_says_what_the_oracle_says(
+    backend, vectors, judge, request, threads
+):
+    name, folder = request.node.callspec.params["backend"]
+    before = backend.attest()["threads"].value
+    opened = open_backend(name, folder, backend.capabilities.precision, threads)
+    try:
+        found = {**observe_prefill(opened, vectors.arrays), **spectra(opened, vectors.arrays)}
+    finally:
+        opened.close()
+        if before.isdigit():  # PyTorch has one thread pool a process
+            open_backend(name, folder, backend.capabilities.precision, int(before)).close()
+    for quantity, actual in found.items():
+        expected = vectors.arrays[quantity]
+        limit = tolerances.against_oracle(
+            quantity, vectors.floors[quantity], expected, backend.config
+        )
+        judge.close(quantity, actual, expected, limit, decoys=(actual[::-1],))

@@ -66,6 +66,20 @@ def test_many_ids_have_their_defined_intervals(
     judge_intervals(judge, sample_stage, logits, history, how)
 
 
+@pytest.mark.requirement("SA-01")
+@pytest.mark.parametrize(
+    "how",
+    [options(3.0, 0.95), options(1.0, 1.0, 300), options(1.5, 0.9, 5000, 1.2)],
+    ids=str,
+)
+def test_a_wide_choice_of_a_whole_vocabulary_has_its_defined_intervals(
+    judge: Judge, sample_stage: Sample, how: SamplingOptions
+) -> None:
+    # Thousands of ids about as likely as each other: whoever ranks the best few alone is seen.
+    logits = np.random.default_rng(12).normal(0, 1, 8192).astype(np.float32)
+    judge_intervals(judge, sample_stage, logits, list(range(0, 8192, 31)), how, every=37)
+
+
 # Each line: what would give the other answer; logits, history, options, uniform, id.
 ORDER: dict[str, tuple[list[float], list[int], SamplingOptions, float, int]] = {
     "temperature after top-p": ([2, 0, 0], [], options(4, top_p=0.7), 0.99, 1),

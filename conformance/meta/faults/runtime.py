@@ -10,7 +10,7 @@ import numpy as np
 from conformance.meta.faults.fault import DECODER, FOLDER, LANGUAGE_MODEL, RUNTIME, fault
 from conformance.meta.faults.language_model import GRAPHS, TYPED_GRAPHS, is_projection, round_input
 from conformance.meta.faults.plant import Float32, Plant, Wrapper, to_bfloat16
-from soprano.backends import Attested
+from soprano.backends import Attested, Output
 
 
 def is_product(kind: str, name: str) -> bool:
@@ -176,3 +176,25 @@ def eight_bit_cache_unnoticed(plant: Plant) -> None:
             return {**self.inner.attest(), "cache precision": Attested("u8", "read back")}
 
     plant.backend(Small)
+
+
+@fault("RT-50", RUNTIME, hard=True, blame=("AT", "LM"))
+def ids_left_over_by_the_threads(plant: Plant) -> None:
+    """The output head is shared out in slices of V // threads ids, and the rest stays zero."""
+
+    class Sliced(Wrapper):
+        def prefill(self, ids: Any, lengths: Any) -> Output:
+            return self._sliced(self.inner.prefill(ids, lengths))
+
+        def step(self, ids: Any, state: Any) -> Output:
+            return self._sliced(self.inner.step(ids, state))
+
+        def _sliced(self, output: Output) -> Output:
+            threads = self.inner.attest()["threads"].value
+            count = int(threads) if threads.isdigit() else 1
+            logits = output.logits.copy()
+            size = logits.shape[1]
+            logits[:, size - size % count :] = 0
+            return output._replace(logits=logits)
+
+    plant.backend(Sliced)

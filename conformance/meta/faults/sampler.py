@@ -269,3 +269,19 @@ def logits_changed_in_place(plant: Plant) -> None:
     plant.set(sampling, "penalize", penalize)
     checked = sampling._checked
     plant.set(sampling, "_checked", lambda logits: (checked(logits), logits)[0])
+
+
+@fault("SA-64", SAMPLER, hard=True)
+def only_the_best_few_are_ranked(plant: Plant) -> None:
+    """A sort of 8192 scores a token is saved by ranking the 256 likeliest ids alone."""
+    inner = sampling.distribution
+
+    def distribution(scores: Float64, options: SamplingOptions) -> Float64:
+        filtering = options.top_k or options.top_p < 1
+        if filtering and len(scores) > 256:
+            worst = np.argsort(-scores, kind="stable")[256:]
+            scores = scores.copy()
+            scores[worst] = -np.inf
+        return inner(scores, options)
+
+    plant.set(sampling, "distribution", distribution)
