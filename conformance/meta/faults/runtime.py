@@ -178,7 +178,7 @@ def eight_bit_cache_unnoticed(plant: Plant) -> None:
     plant.backend(Small)
 
 
-@fault("RT-50", RUNTIME, hard=True, blame=("AT", "LM"))
+@fault("RT-55", RUNTIME, hard=True, blame=("AT", "LM"))
 def ids_left_over_by_the_threads(plant: Plant) -> None:
     """The output head is shared out in slices of V // threads ids, and the rest stays zero."""
 
