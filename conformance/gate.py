@@ -25,7 +25,7 @@ import numpy as np
 from conformance import gate_side
 
 LIMIT = 1.04
-ROUNDS = (20, 40, 80)  # after each, a part that is clear is decided
+ROUNDS = (20, 40, 80, 160, 320)  # after each, a part that is clear is decided
 INTERVAL = (0.005, 0.995)
 RESAMPLES = 1000
 
