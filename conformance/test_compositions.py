@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from conformance import tolerances
 from conformance.ledger import Judge
+from conformance.profiles import examples
 from conformance.vectors import Vectors
 from soprano.audio import Audio, Sentence
 from soprano.backends import Backend
@@ -18,14 +19,8 @@ from soprano.config import SamplingOptions
 from soprano.sampling import distribution, draw, penalize, uniforms
 from soprano.synthesis import SopranoTTS
 
-EXPLORED = settings(
-    max_examples=6,
-    phases=[Phase.generate],  # a smaller example would cost more than it tells
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+# Not shrunk: a smaller example would cost more than it tells.
+EXPLORED = examples(6, phases=[Phase.generate])
 WORDS = ["the", "boat", "7", "21st", "£2.50", "8:05", "Dr.", "NASA", "don't", "naïve", "a—b", "…"]
 TEXTS = st.lists(
     st.tuples(st.sampled_from(WORDS), st.sampled_from([" ", " ", ", ", ". ", "! ", "\n"])),

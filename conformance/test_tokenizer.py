@@ -101,7 +101,7 @@ def test_control_ids_are_read_from_the_file(
 
 @pytest.mark.requirement("TK-03")
 @EXPLORED
-@given(text=st.text(ALPHABET + "ABTHEOUY\t\nthouye", min_size=1, max_size=60))
+@given(text=st.text(ALPHABET + "ABTHEOUY\t\nthouye", min_size=1, max_size=60).filter(str.strip))
 def test_ids_are_those_of_byte_pair_encoding(
     judge: Judge, token_stage: Load, folder: Path, text: str
 ) -> None:
