@@ -78,15 +78,23 @@ class Plant:
             raise LookupError(f"no rule is named {name!r}")
 
     def standard(self) -> None:
-        """ONNX Runtime runs the standard graph, with a cache that grows: the form that ports have.
+        """The runtimes run the plain network, with a cache that grows: the form that ports have.
 
-        Its fused operators leave no nodes to change and no cache to reach.
+        ONNX Runtime's fused operators leave no nodes to change and no cache to reach, and stacked
+        matrices in PyTorch leave no modules.
         """
         try:
             from soprano.backends import onnx, onnx_standard
+
+            self.replace(onnx.open_onnx, onnx_standard.StandardOnnxBackend)
         except ImportError:
-            return
-        self.replace(onnx.open_onnx, onnx_standard.StandardOnnxBackend)
+            pass
+        try:
+            from soprano.backends import pytorch, pytorch_plain
+
+            self.replace(pytorch.PyTorchBackend, pytorch_plain.PlainPyTorchBackend)
+        except ImportError:
+            pass
 
     def advanced(self, change: Callable[..., Any]) -> None:
         """`change(inner, backend, ids, positions, state)` in the place of each call of a network.
@@ -153,18 +161,17 @@ class Plant:
     def module(self, change: Callable[[Any], None]) -> None:
         """Change the PyTorch modules, if PyTorch is here, as they are loaded."""
         try:
-            from soprano.backends import pytorch
+            from soprano.reference.checkpoint import load_decoder, load_language_model
         except ImportError:
             return
-        for name in ("load_language_model", "load_decoder"):
-            load = getattr(pytorch, name)
+        for load in (load_language_model, load_decoder):
 
             def faulty(folder: Any, load: Any = load) -> Any:
                 loaded = load(folder)
                 change(loaded)
                 return loaded
 
-            self.set(pytorch, name, faulty)
+            self.replace(load, faulty)
 
 
 def _modules() -> list[ModuleType]:
