@@ -1,18 +1,18 @@
-"""Ratios of times that were taken in turns: their median and its interval."""
+"""Ratios of what was measured in turns: their median and its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A median of ratios and its 90 % interval."""
+    """A median over rounds and its 90 % interval."""
 
     median: float
     low: float
@@ -23,10 +23,9 @@ class Ratio:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f}, {self.rounds} rounds)"
 
 
-def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """The median over rounds of ours / theirs, its interval by resampling the rounds."""
-    ratios = np.asarray(ours) / np.asarray(theirs)
+def median_interval(values: npt.NDArray[np.float64]) -> Ratio:
+    """The median of one value a round, its interval by resampling the rounds."""
     generator = np.random.Generator(np.random.Philox(key=0))
-    drawn = generator.choice(ratios, (RESAMPLES, len(ratios)))
+    drawn = generator.choice(values, (RESAMPLES, len(values)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.05, 0.95])
-    return Ratio(float(np.median(ratios)), float(low), float(high), len(ratios))
+    return Ratio(float(np.median(values)), float(low), float(high), len(values))

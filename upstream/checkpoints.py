@@ -40,7 +40,10 @@ OLDER_DECODER = replace(DECODER, dim=512, intermediate_dim=1536, input_kernel_si
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The numbers of one checkpoint; `stop_gain` makes utterances end after some tens of ids."""
+    """The numbers of one checkpoint.
+
+    With its `stop_gain` utterances end after some tens of ids; with 0 they never end.
+    """
 
     name: str
     seed: int
@@ -140,7 +143,7 @@ def write(
     )
     save_file(_language_model(checkpoint), folder / "model.safetensors", {"format": "pt"})
     state = {
-        name: torch.tensor(values)
+        name: torch.tensor(values).to(checkpoint.storage)
         for name, values in decoder_weights(decoder, checkpoint.seed + 1, loudness=1.0).items()
     }
     # Training code keeps its window beside the weights, and the other program insists on it.
