@@ -54,10 +54,10 @@ def main() -> int:
     if not rows:
         parser.error(f"no row matches {options.only!r}")
     with tempfile.TemporaryDirectory() as scratch:
-        models = Models(options.models or Path(scratch), options.peer)
+        code = state_of_code(Path(soprano.__file__).parent, Path(__file__).parent)
+        models = Models(options.models or Path(scratch), options.peer, code)
         config = ModelFolder.open(models.checkpoint).config
         ask = Speakers(models, config, options.threads)
-        code = state_of_code(Path(soprano.__file__).parent, Path(__file__).parent)
         settings = {"threads": options.threads, "code": code}
         try:
             table = Table(Measurement(ask, options.json, settings), models, config)

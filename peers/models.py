@@ -27,10 +27,14 @@ _BUILDER_OPTIONS = {
 
 @dataclass(frozen=True)
 class Models:
-    """Folders under `root`; `python` is of the environment that has ONNX Runtime GenAI."""
+    """Folders under `root`; `python` is of the environment that has ONNX Runtime GenAI.
+
+    `code` names the state of the code that bundles are exported by.
+    """
 
     root: Path
     python: str
+    code: str
 
     @property
     def checkpoint(self) -> Path:
@@ -48,7 +52,7 @@ class Models:
         def fill(folder: Path) -> None:
             export_bundle(self.checkpoint, folder, to=runtime, precision=precision)
 
-        return self._once(f"{runtime}-{precision}", fill)
+        return self._once(f"{runtime}-{precision}-{self.code}", fill)
 
     def genai(self, precision: str) -> Path:
         """The language model as the builder of ONNX Runtime GenAI writes it."""

@@ -55,5 +55,5 @@ ROWS = (
     Row("LM step, onnx_cpu int8", (INT8,), "step", 1.10, f"{GENAI} int8", measure="seconds"),
 )
 
-# Tasks that take a moment are done more often in a round, memory that hardly varies less often.
-TIMES = {"first": 4, "import soprano": 4, "say": 2, "memory": 0.6}
+# For each round asked for: more of what takes a moment, less of what takes minutes or hardly varies.
+TIMES = {"first": 4, "import soprano": 4, "say": 2, "batch": 0.6, "memory": 0.6}
