@@ -55,5 +55,5 @@ ROWS = (
     Row("LM step, onnx_cpu int8", (INT8,), "step", 1.10, f"{GENAI} int8", measure="seconds"),
 )
 
-# For each round asked for: more of what takes a moment, less of what takes minutes or hardly varies.
+# For each round asked for: more of what takes a moment, less of what takes minutes.
 TIMES = {"first": 4, "import soprano": 4, "say": 2, "batch": 0.6, "memory": 0.6}
