@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.vectors import fixture_models
+from conformance import footprint, tolerances
+from conformance.skips import NotDeclared
+from conformance.vectors import fixture_models, is_trained_voice
 from soprano.backends import Attestation, Capabilities, Float32, Int64, Output
 from soprano.model import ModelFolder
 from soprano.sampling import uniforms
@@ -121,6 +123,16 @@ def test_memory_grows_by_the_audio_alone(judge):
     long, after = measured(64)
     growth = (after - before) / (long - short)
     judge.below("growth by the audio's", growth, 1.5, wrong=2.0)
+
+
+@pytest.mark.requirement("SY-15")
+def test_the_memory_of_a_process_grows_by_the_audio_alone(backend, judge, request):
+    name, model = request.node.callspec.params["backend"]
+    if not footprint.PEAK.exists() or not is_trained_voice(ModelFolder.open(model)):
+        raise NotDeclared("it is measured on Linux, where the trained voice speaks")
+    beyond = footprint.excess(name, model, backend.capabilities.precision)
+    limit, kept = tolerances.FOOTPRINT, tolerances.KERNELS_KEPT
+    judge.below("KiB a sentence beyond the audio", beyond, limit, footprint.LONG, wrong=kept)
 
 
 def drawn(number: int, attempt: int, count: int, seed: int = 0) -> list[int]:

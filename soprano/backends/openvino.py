@@ -34,8 +34,8 @@ _SETTINGS = {
     "PERFORMANCE_HINT": "LATENCY",
 }
 # Kernels kept, each for one shape: by its default of 5000 a long text fills gigabytes.
-# It changes no number, and cannot be read back.
-_LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "64"}
+# It changes no number, costs no time, and cannot be read back.
+_LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
 
 
 class OpenVinoBackend(GrowingCacheBackend):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# oneDNN inside it keeps 1024 compiled kernels, each for one shape, and a long text has a new shape
+# at every step. It reads this at its first kernel and offers no other way; 16 cost no time.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 _REPORTER = "openvino_telemetry"
 
