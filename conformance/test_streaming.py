@@ -25,7 +25,7 @@ def law(backend: Backend, vectors: Vectors):
 def test_a_stream_equals_the_offline_audio(voice, backend, vectors, judge, chunk_size):
     # None of them the family's default.
     options = {**OPTIONS, "top_p": 0.7, "top_k": 9, "repetition_penalty": 1.6}
-    offline = voice.infer(TEXTS[1], **options)
+    offline = voice.infer_batch([TEXTS[1]], batch_size=1, **options)[0]
     chunks = list(voice.infer_stream(TEXTS[1], chunk_size=chunk_size, **options))
     streamed = np.concatenate([chunk.samples for chunk in chunks])
     judge.close("samples", streamed, offline.samples, law(backend, vectors))
@@ -33,9 +33,15 @@ def test_a_stream_equals_the_offline_audio(voice, backend, vectors, judge, chunk
     judge.equal("finish reasons", reasons, offline.finish_reasons)
 
 
+def loudest(backend: Backend, pool: np.ndarray) -> int:
+    """Where two states give the loudest sound: silence would be compared with nothing."""
+    return max(range(0, len(pool) - 24, 8), key=lambda i: float(sound(backend, pool[i:][:2]).std()))
+
+
 @pytest.mark.requirement("ST-02")
 def test_every_length_streams_as_it_decodes(backend, vectors, judge):
     pool = states(vectors.arrays)
+    pool = pool[loudest(backend, pool) :]
     for tokens in range(2, 25):
         decoder = StreamingDecoder(backend)
         pieces = []

@@ -61,7 +61,8 @@ def test_the_audio_is_that_of_the_states_that_predicted_the_ids(voice, backend, 
 
 @pytest.mark.requirement("ST-07")
 def test_a_stream_is_that_of_the_states_that_predicted_the_ids(voice, backend, vectors, judge):
-    sentences, pieces = voice.infer(TEXTS[1], **OPTIONS).sentences, streamed(voice, TEXTS[1])
+    sentences = voice.infer_batch([TEXTS[1]], batch_size=1, **OPTIONS)[0].sentences
+    pieces = streamed(voice, TEXTS[1])
     judge.equal("sentences", len(pieces), len(sentences))
     for sentence, samples in zip(sentences, pieces, strict=True):
         prompt = voice.tokenizer.prompt(sentence.text)
