@@ -81,6 +81,24 @@ def _telephone(match: re.Match[str]) -> str:
     return (f"{country} " if country else "") + ", ".join(" ".join(group) for group in groups)
 
 
+def _abroad(match: re.Match[str]) -> str:
+    """A number with its country, digit by digit; the nought in brackets is not dialled."""
+    groups = re.findall(r"\d+", match[0].replace("(0)", " "))
+    if not 8 <= sum(map(len, groups)) <= 15:
+        return match[0]
+    return ("plus " if match[0][0] == "+" else "") + ", ".join(" ".join(g) for g in groups)
+
+
+def _range(match: re.Match[str]) -> str:
+    """From less to more; a smaller figure behind the hyphen is taken away, or is a score."""
+    symbol, low, high = match["symbol"] or "", match["low"], match["high"]
+    if len(low) == 4 and len(high) == 2:
+        ascends = low[2:] < high  # years of one century
+    else:
+        ascends = float(low) < float(high) and (len(low), len(high)) != (3, 4)  # a telephone's
+    return f"{low} to {symbol}" if ascends else match[0]
+
+
 def _clock(figures: str, nought: str) -> str:
     """Two digits of a clock as it is read: `00` is nought, `05` is oh five."""
     if figures == "00":
@@ -109,7 +127,17 @@ def _decimal(match: re.Match[str]) -> str:
 _SYMBOL = f"(?P<symbol>[{''.join(CURRENCIES)}])"
 _MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|(?:m|b|tr)illion)\b)?"
 
+_FIGURE = r"\d++(?:\.\d++)?+"
+_SIGN = f"[{''.join(CURRENCIES)}]"
+_OPERATOR = "[=+*/^<>-]"
+
 RULES = (
+    rule(
+        "telephone abroad",
+        r"(?<![\w+])\+(?!1[-. ])\d{1,3}(?:[-. ](?:\(0\))?\(?\d{1,6}\)?+){2,6}(?!\w)",
+        _abroad,
+    ),
+    rule("telephone at home", r"(?<![\w.,+-])0\d{1,4}(?:[- ]\d{3,6}){1,2}(?![\w-])", _abroad),
     rule("number sign", r"#(?=\d)", "number "),
     rule(
         "thousands",
@@ -120,6 +148,13 @@ RULES = (
     # A hyphen joins a name and its number; after a single small letter it is a minus.
     rule("name-number", r"\b(?<![\d.])([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
     rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
+    rule("range of times", r"(?<=\d:\d\d)-(?=\d{1,2}:\d\d)", " to "),
+    rule(
+        "range",
+        rf"(?<![\w.,:/)=+*^<>-])(?<!{_OPERATOR} ){_SYMBOL}?(?P<low>{_FIGURE})"
+        rf"-(?={_SIGN}?(?P<high>{_FIGURE})(?! ?{_OPERATOR}|:\d)){_SIGN}?",
+        _range,
+    ),
     rule("money", rf"{_SYMBOL} ?(?P<amount>\d*+\.\d++|\d++){_MAGNITUDE}", _money, any_case=True),
     rule(
         "money, symbol last",

@@ -46,18 +46,52 @@ SYMBOLS = {
     "/": " slash ",
 }
 
+POWERS = {"2": ("squared", "square"), "3": ("cubed", "cubic")}  # of a figure, of a unit
+
+# Of areas and volumes: one, several.
+LENGTHS = {
+    "mm": ("millimeter", "millimeters"),
+    "cm": ("centimeter", "centimeters"),
+    "m": ("meter", "meters"),
+    "km": ("kilometer", "kilometers"),
+    "ft": ("foot", "feet"),
+    "mi": ("mile", "miles"),
+}
+
 SCALES = {None: "", "C": " celsius", "F": " fahrenheit"}
 
 _CURRENCY_SIGNS = "".join(CURRENCIES)
 _FOREIGN = re.compile(rf"[^ -~\s{_CURRENCY_SIGNS}°]")
 _RANGE = re.compile(rf"(?<=\d)–(?=[\d{_CURRENCY_SIGNS}])")
+_DEGREES = re.compile(r"(?<=\d)( ?)º(?= ?[CF]\b)")  # the sign of ordinals, on many keyboards
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_POWER = re.compile(r"(?:(?<=\d)|(?<=\b[A-Za-z])|(?<=\)))(⁻?)([⁰¹²³⁴-⁹]+)")
+_SPACE_UNIT = re.compile(
+    rf"(?P<one>(?<![\d.,])1)?(?<=\d) ?(?P<unit>{'|'.join(LENGTHS)})(?P<power>[²³])"
+)
 _UNSPOKEN = {"So", "Co", "Cn", "Cs"}  # pictures; private, unassigned and broken code points
 _BULLETS = re.compile(r"^(?:[-*]++ )*+(?:--++)?")
 
 
 def fold(text: str) -> str:
     """Write text in ASCII, apart from white space and the symbols that later rules know."""
-    return _FOREIGN.sub(lambda match: _in_ascii(match[0]), _RANGE.sub(" to ", text))
+    text = _DEGREES.sub(r"\1°", _RANGE.sub(" to ", text))
+    text = _POWER.sub(_power, _SPACE_UNIT.sub(_space_unit, text))
+    return _FOREIGN.sub(lambda match: _in_ascii(match[0]), text)
+
+
+def _power(match: re.Match[str]) -> str:
+    """What is written above the line after a figure, a lone letter or a bracket."""
+    number = match[2].translate(_RAISED)
+    if not match[1] and number in POWERS:
+        return f" {POWERS[number][0]}"
+    return f" to the power of {'minus ' if match[1] else ''}{number}"
+
+
+def _space_unit(match: re.Match[str]) -> str:
+    one, many = LENGTHS[match["unit"]]
+    name = POWERS[match["power"].translate(_RAISED)][1]
+    return f"1 {name} {one}" if match["one"] else f" {name} {many}"
 
 
 def _in_ascii(character: str) -> str:
