@@ -85,7 +85,7 @@ def same_sound(
     if not len(wanted):
         judge.equal("samples", len(samples), 0)
         return
-    # Whole utterances, so the floor is that of the golden ones: theirs is twice that of short pieces.
+    # The floor of the golden utterances: it is twice that of short pieces.
     quantity = max(("greedy samples", "sampled samples"), key=lambda q: vectors.floors[q].rms)
     expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
     limit = tolerances.between_ways(quantity, floor, expected, backend.config)
