@@ -39,7 +39,11 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     "the hyphen after a telephone number's country is no minus": (
         "Call 1-800-555-0199 toll free.",
     ),
-    "the magnitude of a sum stands before its unit": ("The deal is worth $2.5 million.",),
+    "the magnitude of a sum stands before its unit": (
+        "The deal is worth $2.5 million.",
+        "The company made a loss of $4M.",
+        "The strike will cost the city $5M.",
+    ),
     "currencies keep their unit; theirs folds the signs to ASCII before it looks for them": (
         "The fee is £20.",
         "The museum asks for €12.",
@@ -49,7 +53,15 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
         "The list price is in $ only.",
     ),
     "a unit is not torn apart at its capitals": ("The processor runs at 3.2 GHz.",),
-    "the degree sign and its scale are words": ("It was 20°C in the shade.",),
+    "the degree sign and its scale are words, also where it is the sign of ordinals": (
+        "It was 20°C in the shade.",
+        "It was 20 ºC in the shade.",
+    ),
+    "areas are square; theirs puts the unit before a two": ("The area is 30m².",),
+    "a raised figure is a power; theirs reads thirty-two": ("3² is nine.", "x² + y² = z²"),
+    "a telephone number abroad is read by its digits; theirs counts thousands": (
+        "Ring +44 20 7946 0958 after lunch.",
+    ),
     "after a figure ft. is feet, not a fort": ("The snake was 6 ft. long.",),
     "after a name St. is a street, not a saint": ("The bakery on Main St. is closed.",),
     "the last abbreviation of a text leaves the sentence its full stop": (
@@ -66,7 +78,15 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     ),
     "a Roman numeral keeps its third stroke": ("Henry III was king.",),
     "a ratio is read with a word; theirs has a full stop inside it": ("The screen is 16:9.",),
-    "an en dash between figures is a range, not a minus": ("Ages 5–12 are welcome.",),
+    "between a figure and a greater one a hyphen or an en dash is a range, not a minus": (
+        "Ages 5–12 are welcome.",
+        "Pages 10-12 are missing.",
+        "The 1914-1918 war.",
+        "$5-10",
+        "50-60%",
+        "10-20 km",
+        "Please allow 5-7 days for delivery.",
+    ),
     "guillemets are quotation marks, not comparisons": ("«Bonjour», dit-il.",),
     "two hyphens are a dash, and a dash is a pause": ("He left -- and never came back.",),
     "a dash after a word is no minus, whatever comes next": (
