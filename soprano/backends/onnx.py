@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from soprano.backends import Attestation, Backend, Capabilities, Float32, Int64
@@ -60,25 +62,10 @@ class OnnxBackend(InPlaceCacheBackend):
     def _run(
         self, ids: Int64, last: Int64, lengths: Int64, cache: _Buffers
     ) -> tuple[Float32, Float32]:
-        total, model = int(lengths.max()), self.config.language_model
+        total = int(lengths.max())
         if total > len(self._rotations[0]):
-            self._rotations = rotations(model, 2 * total)
-        logits = np.empty((len(ids), model.vocab_size), np.float32)
-        hidden = np.empty((len(ids), model.hidden_size), np.float32)
-        binding = cache.binding
-        for name, values in (
-            ("input_ids", np.ascontiguousarray(ids)),
-            ("last_columns", last[:, None, None]),
-            ("row_lengths", (lengths - 1).astype(np.int32)),
-            ("total_length", np.array(total, np.int32)),
-            ("cos", self._rotations[0]),
-            ("sin", self._rotations[1]),
-        ):
-            binding.bind_cpu_input(name, values)
-        for name, values in (("logits", logits), ("last_hidden_state", hidden)):
-            _bind_output(binding, name, values)
-        cache.session.run_with_iobinding(binding)
-        return logits, hidden
+            self._rotations = rotations(self.config.language_model, 2 * total)
+        return cache.run(ids, last, lengths, self._rotations)
 
     def _spectrum(self, hidden: Float32) -> Float32:
         return spectrum(require(self._sessions.get(DECODER), DECODER), hidden)
@@ -97,23 +84,59 @@ class OnnxBackend(InPlaceCacheBackend):
                 kept = min(columns, old.shape[2])
                 new[there, :, :kept] = old[source.rows, :, :kept]
             first += len(source.rows)
-        return _Buffers(session, buffers)
+        return _Buffers(session, buffers, model)
 
 
 class _Buffers:
-    """Keys and values layer by layer, each (B, KV heads, capacity, D), bound both ways."""
+    """Keys and values layer by layer, each (B, KV heads, capacity, D), bound both ways.
 
-    def __init__(self, session: ort.InferenceSession, arrays: list[Float32]) -> None:
-        self.session, self.arrays = session, arrays
-        self.binding = session.io_binding()
+    Whatever a step is given and gives lies where it lay at the step before, so that nothing but
+    values changes hands.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, arrays: list[Float32], model: LanguageModelConfig
+    ) -> None:
+        self.arrays = arrays
+        self._session, self._binding = session, session.io_binding()
+        self._inputs: dict[str, npt.NDArray[Any]] = {}
+        batch = len(arrays[0])
+        self._logits = np.empty((batch, model.vocab_size), np.float32)
+        self._hidden = np.empty((batch, model.hidden_size), np.float32)
         for (past, present), array in zip(cache_names(len(arrays) // 2), arrays, strict=True):
-            pointer, shape = array.ctypes.data, array.shape
-            self.binding.bind_input(past, "cpu", 0, np.float32, shape, pointer)
-            self.binding.bind_output(present, "cpu", 0, np.float32, shape, pointer)
+            _bind(self._binding.bind_input, past, array)
+            _bind(self._binding.bind_output, present, array)
+        _bind(self._binding.bind_output, "logits", self._logits)
+        _bind(self._binding.bind_output, "last_hidden_state", self._hidden)
+
+    def run(
+        self, ids: Int64, last: Int64, lengths: Int64, rotations: tuple[Float32, Float32]
+    ) -> tuple[Float32, Float32]:
+        self._write("input_ids", ids)
+        self._write("last_columns", last[:, None, None])
+        self._write("row_lengths", (lengths - 1).astype(np.int32))
+        self._write("total_length", np.array(lengths.max(), np.int32))
+        for name, values in zip(("cos", "sin"), rotations, strict=True):
+            if self._inputs.get(name) is not values:
+                self._hold(name, values)
+        self._session.run_with_iobinding(self._binding)
+        return self._logits.copy(), self._hidden.copy()
+
+    def _write(self, name: str, values: npt.NDArray[Any]) -> None:
+        held = self._inputs.get(name)
+        if held is not None and held.shape == values.shape:
+            held[...] = values
+        else:
+            self._hold(name, np.array(values, order="C"))
+
+    def _hold(self, name: str, values: npt.NDArray[Any]) -> None:
+        self._inputs[name] = values
+        _bind(self._binding.bind_input, name, values)
 
 
-def _bind_output(binding: ort.IOBinding, name: str, values: Float32) -> None:
-    binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
+def _bind(bind: Callable[..., None], name: str, values: npt.NDArray[Any]) -> None:
+    """An array where it lies; the binding does not keep it alive."""
+    bind(name, "cpu", 0, values.dtype.type, values.shape, values.ctypes.data)
 
 
 def rotations(config: LanguageModelConfig, positions: int) -> tuple[Float32, Float32]:

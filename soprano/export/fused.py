@@ -47,14 +47,19 @@ def fused_language_model_graph(config: LanguageModelConfig, weights: Weights) ->
         prefix = f"model.layers.{layer}"
         normed, x = _norm(g, x, added, f"{prefix}.input_layernorm", config)
         inputs = [*past[2 * layer : 2 * layer + 2], *attention]
-        added, cache = _attention(g, normed, inputs, f"{prefix}.self_attn", config)
+        mixed, cache = _attention(g, normed, inputs, f"{prefix}.self_attn", config)
         present += cache
+        if layer == config.num_hidden_layers - 1:
+            # Of the last layer only the keys and values of earlier ids are ever read.
+            mixed, x = (
+                g.op("GatherND", rows, last, name=f"{prefix}.last.{kind}", batch_dims=1)
+                for kind, rows in (("mixed", mixed), ("residual", x))
+            )  # (B, 1, H)
+        added = _mixed_heads(g, mixed, f"{prefix}.self_attn", config)
         normed, x = _norm(g, x, added, f"{prefix}.post_attention_layernorm", config)
         added = _mlp(g, normed, f"{prefix}.mlp")
-    every, _ = _norm(g, x, added, "model.norm", config)
-    rows = g.op("Expand", last, g.constant([1, 1, config.hidden_size]), name="last.rows")
-    hidden = g.op("GatherElements", every, rows, name="last.hidden", axis=1)
-    hidden = g.op("Squeeze", hidden, g.constant([1]), name="last.state")  # (B, H)
+    normed, _ = _norm(g, x, added, "model.norm", config)
+    hidden = g.op("Squeeze", normed, g.constant([1]), name="last.state")  # (B, H)
     head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
     g.output("logits", FLOAT, ["batch", config.vocab_size], _product(g, hidden, [head], "head"))
     g.output("last_hidden_state", FLOAT, ["batch", config.hidden_size], hidden)
@@ -114,12 +119,17 @@ def _attention(
         do_rotary=1,
         scale=config.head_dim**-0.5,
     )
+    return mixed, cache
+
+
+def _mixed_heads(g: Graph, mixed: str, prefix: str, config: LanguageModelConfig) -> str:
+    """What attention adds to the residual, of (B, T, heads * padded D)."""
     out = g.weight(f"{prefix}.o_proj.weight")
-    if width != config.head_dim:
+    if padded_head(config) != config.head_dim:
         turned = g.op("Transpose", out, name=f"{prefix}.o_turned", perm=[1, 0])
         padded = _padded_heads(g, turned, prefix, "o", config)
         out = g.op("Transpose", padded, name=f"{prefix}.o_padded", perm=[1, 0])
-    return g.op("FusedMatMul", mixed, out, name=f"{prefix}.o_proj", domain=CONTRIB, transB=1), cache
+    return g.op("FusedMatMul", mixed, out, name=f"{prefix}.o_proj", domain=CONTRIB, transB=1)
 
 
 def _padded_heads(
