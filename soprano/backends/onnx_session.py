@@ -25,6 +25,9 @@ def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
         ("session.model_external_initializers_file_folder_path", str(graph.folder)),
         # Weights lie in memory of their own, which is given back once they are packed.
         ("session.use_device_allocator_for_initializers", "1"),
+        # Each session has threads of its own: those of the decoder would go on spinning where the
+        # language model's next step needs the cores, and the other way round.
+        ("session.force_spinning_stop", "1"),
     ):
         options.add_session_config_entry(name, value)
     return options
