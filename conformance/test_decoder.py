@@ -151,6 +151,17 @@ def test_the_same_call_gives_the_same_bits_and_keeps_earlier_results(backend, ve
         judge.same("repeated", repeated, copy)
 
 
+@pytest.mark.requirement("DE-07")
+def test_states_given_to_the_decoder_are_not_written(backend, vectors, judge):
+    hidden = vectors.arrays["step hidden"].astype(np.float32)
+    before = hidden.copy()
+    lengths = np.arange(1, len(hidden) + 1) % hidden.shape[1] + 1
+    kept = lengths.copy()
+    backend.decode(hidden, lengths)
+    judge.same("hidden states", hidden, before)
+    judge.equal("lengths", lengths.tolist(), kept.tolist())
+
+
 @pytest.mark.requirement("DE-08")
 def test_hidden_states_of_another_width_are_refused(backend, judge):
     size = backend.config.language_model.hidden_size

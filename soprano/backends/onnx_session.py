@@ -27,7 +27,7 @@ def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
         ("session.use_device_allocator_for_initializers", "1"),
         # Each session has threads of its own: those of the decoder would go on spinning where the
         # language model's next step needs the cores, and the other way round.
-        ("session.force_spinning_stop", "1"),
+        ("session.intra_op.allow_spinning", "0"),
     ):
         options.add_session_config_entry(name, value)
     return options
