@@ -62,7 +62,7 @@ class RowBackend(ABC):
         """The spectrum (B, F, T', 2) of hidden states (B, T, H), T at least 1."""
 
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
-        # The state keeps the lengths: a copy, since the caller may write into his own.
+        # The state keeps the lengths: a copy, since the caller may write into theirs.
         ids, lengths = np.asarray(ids, np.int64), np.array(lengths, np.int64)
         if ids.ndim != 2 or lengths.shape != ids.shape[:1]:
             raise ValueError(
