@@ -17,11 +17,12 @@ from soprano.backends.graphs import (
     require,
 )
 from soprano.backends.growing import GrowingCacheBackend, widen_cache
-from soprano.backends.products import attested_weights, openvino_products
+from soprano.backends.products import attested_weights, openvino_attention, openvino_products
 from soprano.backends.rows import require_precision
-from soprano.backends.untracked import MakeStateful, Manager, ov
+from soprano.backends.stateful import keep_cache
+from soprano.backends.untracked import ov
+from soprano.config import LanguageModelConfig
 from soprano.errors import BackendError, ModelError
-from soprano.export.names import cache_names
 from soprano.model import ModelFolder
 
 # What the runtime would choose by the CPU (bfloat16, an 8-bit cache, quantised activations) is
@@ -33,7 +34,7 @@ _SETTINGS = {
     "EXECUTION_MODE_HINT": "ACCURACY",
     "PERFORMANCE_HINT": "LATENCY",
 }
-# Kernels kept, each for one shape: by its default of 5000 a long text fills gigabytes.
+# Kernels kept, each for one shape: by its default of 5000 a long text can fill gigabytes.
 # It changes no number, costs no time, and cannot be read back.
 _LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
 
@@ -70,6 +71,9 @@ class OpenVinoBackend(GrowingCacheBackend):
             "optimisation": granted("EXECUTION_MODE_HINT"),
             "instruction set": Attested(
                 " ".join(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")), "read back"
+            ),
+            "attention operators": Attested(
+                str(sum(map(openvino_attention, self._models.values()))), "read back"
             ),
             "weights": attested_weights(map(openvino_products, self._models.values()), "read back"),
             "activations": Attested(
@@ -145,13 +149,11 @@ class _Slot:
         self._idle.append(self.request)
 
 
-def convert(graph: GraphSource, layers: int | None) -> ov.Model:
-    """An ONNX graph as an OpenVINO model; with `layers`, its cache becomes state."""
+def convert(graph: GraphSource, config: LanguageModelConfig | None) -> ov.Model:
+    """An ONNX graph as an OpenVINO model; a language model's (with its config) keeps its cache."""
     model = ov.Core().read_model(graph.path if graph.path else _inlined(graph))
-    if layers is not None:
-        manager = Manager()
-        manager.register_pass(MakeStateful(dict(cache_names(layers))))
-        manager.run_passes(model)
+    if config is not None:
+        keep_cache(model, config)
     return model
 
 
@@ -167,13 +169,13 @@ def _inlined(graph: GraphSource) -> BytesIO:
 
 def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.CompiledModel | None:
     path = folder.path / "openvino" / f"{part}.xml"
-    layers = folder.config.language_model.num_hidden_layers if part == LANGUAGE_MODEL else None
+    config = folder.config.language_model if part == LANGUAGE_MODEL else None
     source = path if path.is_file() else find_graph(folder, part)
     if source is None:
         return None
     try:
         model: Any = (
-            ov.Core().read_model(source) if isinstance(source, Path) else convert(source, layers)
+            ov.Core().read_model(source) if isinstance(source, Path) else convert(source, config)
         )
         compiled = ov.Core().compile_model(model, "CPU", {**settings, **_LIMITS})
     except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,19 @@ def _activations(bits: int, block: int, level: int) -> str:
 def openvino_products(compiled: Any) -> Counter[str]:
     """Products with constants by the type in which an `openvino.CompiledModel` executes them."""
     count: Counter[str] = Counter()
+    for kind, precision in _executed(compiled):
+        if kind == "FullyConnected":
+            count[{"u8": "int8", "u4": "int4", "f32": "float32"}.get(precision, precision)] += 1
+    return count
+
+
+def openvino_attention(compiled: Any) -> int:
+    """How many layers of an `openvino.CompiledModel` attend in one operator."""
+    return sum(kind == "ScaledDotProductAttention" for kind, _ in _executed(compiled))
+
+
+def _executed(compiled: Any) -> Iterator[tuple[str, str]]:
+    """Kind and precision of everything that OpenVINO executes."""
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
-        if info["layerType"].astype(str) == "FullyConnected":
-            kind = info["runtimePrecision"].astype(str)
-            count[{"u8": "int8", "u4": "int4", "f32": "float32"}.get(kind, kind)] += 1
-    return count
+        yield info["layerType"].astype(str), info["runtimePrecision"].astype(str)

@@ -249,10 +249,10 @@ def _write_openvino(
     (folder / "openvino").mkdir(exist_ok=True)
     stored = exact_storage(tensors) if precision in SCHEMES else _narrowed(tensors, precision)
     graph = _graph(source, part, stored).SerializeToString(deterministic=True)
-    layers = source.config.language_model.num_hidden_layers if part == "lm" else None
+    config = source.config.language_model if part == "lm" else None
     path = folder / "openvino" / f"{names.graph}.xml"
     # Storage as it is: the library's default would round every weight to fp16.
-    model = convert(GraphSource(folder, None, graph), layers)
+    model = convert(GraphSource(folder, None, graph), config)
     if precision in SCHEMES:
         quantise_openvino(model, precision)
     ov.save_model(model, path, compress_to_fp16=False)
