@@ -73,8 +73,7 @@ def test_what_differs_is_left_as_it_is(bundle, tmp_path, edit):
     found, layers = joined(folder)
     assert found == layers - 1
     ours, theirs, whole = (
-        stepped(*run)
-        for run in (("openvino_cpu", folder), (STANDARD, folder), (STANDARD, bundle))
+        stepped(*run) for run in (("openvino_cpu", folder), (STANDARD, folder), (STANDARD, bundle))
     )
     assert np.abs(ours - theirs).max() < 1e-4
     assert np.abs(ours - whole).max() > 1e-2

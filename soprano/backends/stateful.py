@@ -63,7 +63,7 @@ class _AttentionOperator(MatcherPass):  # type: ignore[misc]  # the library has 
         count = ops.squeeze(ops.convert(batch, "i32"), 0)
         self._rows = ops.range(np.int32(0), count, np.int32(1), "i32")
 
-        self._query, self._allowed, self._factor = AnyInput(), AnyInput(), constants.any()
+        self._query, self._allowed, self._factor = AnyInput(), AnyInput(), constants.scalar()
         self._keys, self._values = (
             _node("Concat", [_node("Parameter"), AnyInput()], axis=2) for _ in range(2)
         )
@@ -120,17 +120,20 @@ class _Constants:
 
     def __init__(self, model: ov.Model) -> None:
         nodes = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-        self._values = {node.get_name(): node.data for node in nodes}
+        self._values: dict[str, npt.NDArray[Any]] = {node.get_name(): node.data for node in nodes}
 
-    def any(self) -> WrapType:
-        return WrapType("opset13.Constant")
+    def scalar(self) -> WrapType:
+        return WrapType("opset13.Constant", lambda output: self._value(output).size == 1)
 
     def of(self, values: npt.ArrayLike) -> Or:
         def fits(output: ov.Output) -> bool:
-            return np.array_equal(self._values[output.get_node().get_name()], values)
+            return np.array_equal(self._value(output), values)
 
         constant = WrapType("opset13.Constant", fits)
         return Or([constant, WrapType("opset13.Convert", [constant])])
+
+    def _value(self, output: ov.Output) -> npt.NDArray[Any]:
+        return self._values[output.get_node().get_name()]
 
 
 def _product(first: ov.Node, second: ov.Node) -> WrapType:
