@@ -101,9 +101,8 @@ class OpenVinoBackend(GrowingCacheBackend):
         return _Slot(self._idle.pop() if self._idle else model.create_infer_request(), self._idle)
 
     def _empty(self, batch: int) -> _Slot:
-        model, slot = self.config.language_model, self._slot()
-        empty = np.zeros((batch, model.num_key_value_heads, 0, model.head_dim), np.float32)
-        slot.write(dict.fromkeys((state.name for state in slot.request.query_state()), empty))
+        slot = self._slot()
+        slot.request.reset_state()
         return slot
 
     def _copy(self, cache: _Slot) -> _Slot:
