@@ -14,7 +14,9 @@ FIELDS = ("version", "device", "threads", "precision", "cache precision", "optim
 # A precision class says how weights are stored; computing in float32 is always allowed.
 WIDE = {"float32", "f32", "torch.float32", "tensor(float)"}
 NARROW = {"fp32": set(), "fp16": {"float16", "f16", "torch.float16"}, "bf16": {"bfloat16", "bf16"}}
-THREADS = range(1, min(4, os.cpu_count() or 1) + 1)  # a runtime may refuse more than it has cores
+# A runtime may refuse more threads than there are cores that this process may use.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = range(1, min(4, CORES) + 1)
 
 
 @pytest.mark.requirement("AT-01")
