@@ -18,6 +18,7 @@ from soprano.configfile import parse_language_model
 TEXT_PIECES = 188  # of the published vocabulary of 8192: 4 controls, 8000 audio tokens, text
 HIDDEN = 512
 BRANCH_GAIN = 8
+HEAD_GAIN = 3
 LETTERS = " !',-.?abcdefghijklmnopqrstuvwxyz"
 
 # The one decoder that soprano-tts 0.2.0 builds, whatever the folder holds.
@@ -158,12 +159,15 @@ def _language_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
     weights[head][config.eos_token_id] *= checkpoint.stop_gain
     if config.tie_word_embeddings:
-        # Logits of size 1, as an untied head gives them: near ties must come up.
+        # Logits of size 1: near ties must come up.
         weights["model.norm.weight"] /= abs(weights["model.norm.weight"]).mean()
         # The embedding must drown in what the layers add, else each id predicts itself.
         for name in weights:
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 weights[name] *= BRANCH_GAIN
+    else:
+        # Thousands of ids: with smaller logits every path would soon meet a near tie.
+        weights[head] *= HEAD_GAIN
     return {name: torch.tensor(values).to(checkpoint.storage) for name, values in weights.items()}
 
 
