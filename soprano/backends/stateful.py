@@ -13,17 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from soprano.backends.untracked import (
-    AnyInput,
-    MakeStateful,
-    Manager,
-    Matcher,
-    MatcherPass,
-    Or,
-    WrapType,
-    ops,
-    ov,
-)
+from soprano.backends.untracked import ops, ov, passes
 from soprano.config import LanguageModelConfig
 from soprano.export.names import cache_names
 
@@ -34,9 +24,9 @@ def keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
     """Turns the cache tensors of a standard graph into state, empty at first."""
     ids = model.input("input_ids").get_node()
     batch = ops.gather(ops.shape_of(ids), [0], 0)  # (1,)
-    manager = Manager()
+    manager = passes.Manager()
     manager.register_pass(_AttentionOperator(model, config, batch))
-    manager.register_pass(MakeStateful(dict(cache_names(config.num_hidden_layers))))
+    manager.register_pass(passes.MakeStateful(dict(cache_names(config.num_hidden_layers))))
     manager.run_passes(model)
     shape = ops.concat([batch, [config.num_key_value_heads, 0, config.head_dim]], 0)
     empty = ops.broadcast(np.float32(0), shape)
@@ -46,7 +36,7 @@ def keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
     model.validate_nodes_and_infer_types()
 
 
-class _AttentionOperator(MatcherPass):  # type: ignore[misc]  # the library has no types
+class _AttentionOperator(passes.MatcherPass):  # type: ignore[misc]  # the library has no types
     """Grouped products with a softmax between them -> one attention operator.
 
     A graph that differs in anything is left as it is.
@@ -63,9 +53,10 @@ class _AttentionOperator(MatcherPass):  # type: ignore[misc]  # the library has 
         count = ops.squeeze(ops.convert(batch, "i32"), 0)
         self._rows = ops.range(np.int32(0), count, np.int32(1), "i32")
 
-        self._query, self._allowed, self._factor = AnyInput(), AnyInput(), constants.scalar()
+        self._query, self._allowed = passes.AnyInput(), passes.AnyInput()
+        self._factor = constants.scalar()
         self._keys, self._values = (
-            _node("Concat", [_node("Parameter"), AnyInput()], axis=2) for _ in range(2)
+            _node("Concat", [_node("Parameter"), passes.AnyInput()], axis=2) for _ in range(2)
         )
         grouped = _node("Reshape", [self._query, constants.of([0, key_heads, -1, width])])
         scaled = _node("Multiply", [grouped, self._factor])
@@ -75,9 +66,9 @@ class _AttentionOperator(MatcherPass):  # type: ignore[misc]  # the library has 
         masked = _node("Select", [tiled, scores, constants.of(_LOWEST)])
         mixed = _product(_node("Softmax", [masked], axis=-1), self._values)
         end = _node("Reshape", [mixed, constants.of(self._split)])
-        self.register_matcher(Matcher(end, "attention"), self._replace)
+        self.register_matcher(passes.Matcher(end, "attention"), self._replace)
 
-    def _replace(self, matcher: Matcher) -> bool:
+    def _replace(self, matcher: passes.Matcher) -> bool:
         found = matcher.get_pattern_value_map()
         bias = ops.select(found[self._allowed], np.float32(0), _LOWEST)
         keys, values = (
@@ -105,14 +96,14 @@ class _AttentionOperator(MatcherPass):  # type: ignore[misc]  # the library has 
         return ops.reshape(wide, self._split, special_zero=True)
 
 
-def _node(kind: str, inputs: list[ov.Node] | None = None, **attributes: Any) -> WrapType:
+def _node(kind: str, inputs: list[ov.Node] | None = None, **attributes: Any) -> passes.WrapType:
     """A pattern: an operator with these attributes."""
 
     def fits(output: ov.Output) -> bool:
         own = output.get_node().get_attributes()
         return all(own[name] == value for name, value in attributes.items())
 
-    return WrapType(f"opset13.{kind}", *([inputs] if inputs else []), fits)
+    return passes.WrapType(f"opset13.{kind}", *([inputs] if inputs else []), fits)
 
 
 class _Constants:
@@ -122,19 +113,19 @@ class _Constants:
         nodes = (node for node in model.get_ops() if node.get_type_name() == "Constant")
         self._values: dict[str, npt.NDArray[Any]] = {node.get_name(): node.data for node in nodes}
 
-    def scalar(self) -> WrapType:
-        return WrapType("opset13.Constant", lambda output: self._value(output).size == 1)
+    def scalar(self) -> passes.WrapType:
+        return passes.WrapType("opset13.Constant", lambda output: self._value(output).size == 1)
 
-    def of(self, values: npt.ArrayLike) -> Or:
+    def of(self, values: npt.ArrayLike) -> passes.Or:
         def fits(output: ov.Output) -> bool:
             return np.array_equal(self._value(output), values)
 
-        constant = WrapType("opset13.Constant", fits)
-        return Or([constant, WrapType("opset13.Convert", [constant])])
+        constant = passes.WrapType("opset13.Constant", fits)
+        return passes.Or([constant, passes.WrapType("opset13.Convert", [constant])])
 
     def _value(self, output: ov.Output) -> npt.NDArray[Any]:
         return self._values[output.get_node().get_name()]
 
 
-def _product(first: ov.Node, second: ov.Node) -> WrapType:
+def _product(first: ov.Node, second: ov.Node) -> passes.WrapType:
     return _node("MatMul", [first, second], transpose_a=False, transpose_b=False)

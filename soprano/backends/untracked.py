@@ -16,28 +16,10 @@ sys.modules[_REPORTER] = None  # type: ignore[assignment]  # the mark of a modul
 try:
     import openvino as ov
     import openvino.opset13 as ops
-    from openvino.passes import (
-        AnyInput,
-        MakeStateful,
-        Manager,
-        Matcher,
-        MatcherPass,
-        Or,
-        WrapType,
-    )
+    import openvino.passes as passes
 finally:
     del sys.modules[_REPORTER]
     if _found is not None:
         sys.modules[_REPORTER] = _found
 
-__all__ = [
-    "AnyInput",
-    "MakeStateful",
-    "Manager",
-    "Matcher",
-    "MatcherPass",
-    "Or",
-    "WrapType",
-    "ops",
-    "ov",
-]
+__all__ = ["ops", "ov", "passes"]
