@@ -179,6 +179,7 @@ HEARING = {
 }
 
 # KiB a sentence of 40 tokens by which a process may grow beyond its audio: what allocators leave
-# between buffers of many sizes, and the caches of the largest batches. Measured: 68 (PyTorch), 152
-# (ONNX Runtime), 370 to 514 (OpenVINO); a decoder that keeps its spectra 1079.
+# between buffers of many sizes. Measured: 68 (PyTorch), 152 (ONNX Runtime), 370 to 514 (OpenVINO,
+# 110 before its attention operator: it begins 50 MiB lower and levels off only after hundreds of
+# sentences, at the same height); a decoder that keeps its spectra 1079.
 FOOTPRINT, SPECTRA_KEPT = 700.0, 1000.0
