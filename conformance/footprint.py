@@ -1,21 +1,34 @@
 """What a long text costs in memory, measured in a process of its own.
 
-A peak that is asked of the process under test would be that of everything it did before.
+The process under test would count everything that it did before.
+After each sentence the allocator gives back what it keeps free, and what the process still holds
+is read. What is kept of every sentence shows in every stretch of a text; a buffer that grew to
+the widest batch shows in a few, and their median leaves it out.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
 
-PEAK = Path("/proc/self/status")  # Linux alone tells a process's own peak: VmHWM, in KiB
+import numpy as np
+
+STATUS = Path("/proc/self/status")  # Linux alone tells what a process holds: VmRSS, in KiB
 SPOKEN = "The road was long and nobody on it knew how far away the old harbour might have been"
-SHORT, LONG = 32, 96  # sentences
+WARM, LONG = 16, 64  # sentences before, and of the text that is measured
+BATCH = 4
+STRETCH = 8  # sentences: it holds the ends of batches, at which their states could be kept
 LONGEST = 44  # words: just below what is cut in two
 TOKENS = 40  # a sentence: many shapes in little time
+
+
+def measurable() -> bool:
+    """Whether the system tells what a process holds, and its allocator can give back."""
+    return STATUS.exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
 def text(count: int, seed: int) -> str:
@@ -26,17 +39,20 @@ def text(count: int, seed: int) -> str:
 
 
 def excess(backend: str, model: Path, precision: str) -> float:
-    """KiB a sentence that the peak grows by from a short text to a long one, beyond the audio."""
+    """KiB a sentence by which the process grows beyond the audio, in most of a long text."""
     command = [sys.executable, "-m", "conformance.footprint", backend, str(model), precision]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stderr}")
-    (low, short), (high, long) = json.loads(result.stdout)
-    return ((high - low) - (long - short)) / (LONG - SHORT) / 1024
+    held, audio = json.loads(result.stdout)
+    beyond = np.array(held) - np.linspace(0, audio, len(held))
+    return float(np.median(beyond[STRETCH:] - beyond[:-STRETCH])) / STRETCH / 1024
 
 
-def _peak() -> int:
-    line = next(line for line in PEAK.read_text("ascii").splitlines() if line[:6] == "VmHWM:")
+def _held() -> int:
+    """Bytes of the process, without what the allocator (of the GNU C library) keeps free."""
+    ctypes.CDLL(None).malloc_trim(0)
+    line = next(line for line in STATUS.read_text("ascii").splitlines() if line[:6] == "VmRSS:")
     return int(line.split()[1]) * 1024
 
 
@@ -44,11 +60,15 @@ def _speak(backend: str, model: str, precision: str) -> None:
     from soprano import SopranoTTS
 
     voice = SopranoTTS(model, backend, precision, threads=1)
-    found = []
-    for sentences in (text(SHORT, 0), text(LONG, 1)):
-        size = voice.infer(sentences, max_new_tokens=TOKENS).samples.nbytes
-        found.append((_peak(), size))
-    print(json.dumps(found))
+    for count in (WARM, LONG):
+        held: list[int] = []
+        audio = voice.infer(
+            text(count, count),
+            batch_size=BATCH,
+            max_new_tokens=TOKENS,
+            progress=lambda *_, held=held: held.append(_held()),
+        )
+    print(json.dumps([held, audio.samples.nbytes]))
 
 
 if __name__ == "__main__":

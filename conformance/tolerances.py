@@ -178,8 +178,7 @@ HEARING = {
     "int4": Hearing(1.0, 0.03, 0.15),
 }
 
-# KiB a sentence of 40 tokens by which a process may grow beyond its audio: what allocators leave
-# between buffers of many sizes. Measured: 68 (PyTorch), 152 (ONNX Runtime), 370 to 514 (OpenVINO,
-# 110 before its attention operator: it begins 50 MiB lower and levels off only after hundreds of
-# sentences, at the same height); a decoder that keeps its spectra 1079.
-FOOTPRINT, SPECTRA_KEPT = 700.0, 1000.0
+# KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 3 to 8
+# (PyTorch, ONNX Runtime), 58 to 65 (OpenVINO, whose buffers settle late: 13 in a text half as long
+# again); a decoder that keeps its spectra 637 to 646.
+FOOTPRINT, SPECTRA_KEPT = 200.0, 600.0

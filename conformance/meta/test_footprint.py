@@ -26,7 +26,7 @@ def hoarder(folder: ModelFolder, **options: Any) -> Backend:
 
 
 def test_spectra_that_are_kept_are_seen():
-    if not footprint.PEAK.exists():
-        pytest.skip("a process's peak is measured on Linux alone")
+    if not footprint.measurable():
+        pytest.skip("what a process holds is measured on Linux alone")
     name = f"{hoarder.__module__}:{hoarder.__name__}"
-    assert footprint.excess(name, locate("nano"), "fp32") > 1.2 * tolerances.FOOTPRINT
+    assert footprint.excess(name, locate("nano"), "fp32") > 2 * tolerances.FOOTPRINT
