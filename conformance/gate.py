@@ -1,31 +1,36 @@
 """A gate against slowdowns: the saved commit and this tree, measured in turns.
 
-Three processes stand open: the baseline, the baseline again (the control) and the candidate.
-Each round times a part once in each, in rotating order; what counts are the rounds' ratios, so
-that a machine that is slow for a while is slow for all three.
+A sitting opens three processes on one core: the baseline, the baseline again (the control) and
+the candidate. Its rounds time a part once in each, in rotating order, so that a machine that is
+slow for a while is slow for all three; its result is the median of the rounds' ratios.
+Where a process happens to lie in memory makes it quicker or slower for as long as it lives, so
+sittings are repeated with new processes, and what counts is how far their results agree.
 A part is red where the candidate is slower than the baseline and than the control by more than
-the limit, with the lower end of the 99 % interval of the median ratio.
+the limit, with the lower end of the 99 % interval of the median over sittings.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from conformance import gate_side
 
 LIMIT = 1.04
-ROUNDS = (20, 40, 80, 160, 320)  # after each, a part that is clear is decided
+ROUNDS = 8  # of a sitting
+SITTINGS = (5, 10, 20, 40)  # after each, a part that is clear is decided
 INTERVAL = (0.005, 0.995)
 RESAMPLES = 1000
 
@@ -37,7 +42,7 @@ class Verdict:
     low: float
     high: float
     control: float  # control / baseline: what the machine and chance make of no change at all
-    rounds: int
+    sittings: int
 
     @property
     def slower(self) -> bool:
@@ -47,57 +52,74 @@ class Verdict:
         state = f"slower than {LIMIT}" if self.slower else "ok"
         return (
             f"{self.part:12} {self.ratio:.3f} ({self.low:.3f} to {self.high:.3f}) of the baseline; "
-            f"control {self.control:.3f}; {self.rounds} rounds: {state}"
+            f"control {self.control:.3f}; {self.sittings} sittings: {state}"
         )
 
 
-def judge(
-    part: str, baseline: Sequence[float], control: Sequence[float], candidate: Sequence[float]
-) -> Verdict:
-    """The verdict on one part from the seconds of its rounds."""
-    a, b, c = (np.asarray(values) for values in (baseline, control, candidate))
+def judge(part: str, sittings: npt.ArrayLike) -> Verdict:
+    """The verdict on one part from seconds (N sittings, 3 sides, rounds).
+
+    The sides are the baseline, the control and the candidate.
+    """
+    baseline, control, candidate = np.moveaxis(np.asarray(sittings, np.float64), 1, 0)
+    count = len(baseline)
     generator = np.random.Generator(np.random.Philox(key=0))
-    chosen = generator.integers(0, len(a), (RESAMPLES, len(a)))
-    against = {
-        float(np.median(c / other)): np.quantile(np.median((c / other)[chosen], axis=1), INTERVAL)
-        for other in (a, b)
-    }
-    ratio = min(against)  # against the slower of the two
-    low, high = against[ratio]
-    return Verdict(part, ratio, float(low), float(high), float(np.median(b / a)), len(a))
+    chosen = generator.integers(0, count, (RESAMPLES, count))
+
+    def against(other: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+        ratios = np.median(candidate / other, axis=1)
+        low, high = np.quantile(np.median(ratios[chosen], axis=1), INTERVAL)
+        return float(np.median(ratios)), float(low), float(high)
+
+    ratio, low, high = min(against(baseline), against(control))  # of the slower of the two
+    return Verdict(part, ratio, low, high, float(np.median(control / baseline)), count)
 
 
 def measure(
     baseline: Path, candidate: Path, backend: str, model: str, only: str = ""
 ) -> Iterator[Verdict]:
-    """A verdict for each part of a synthesis (or only one), the two trees measured in turns."""
-    sides = [
-        Side(tree, candidate / "soprano" / "bench.py", backend, model)
-        for tree in (baseline, baseline, candidate)
-    ]
-    try:
-        for part in [only] if only else sides[0].parts:
-            seconds: list[list[float]] = [[], [], []]
-            for rounds in ROUNDS:
-                while len(seconds[0]) < rounds:
-                    shift = len(seconds[0]) % 3
-                    for place in (shift, (shift + 1) % 3, (shift + 2) % 3):
-                        seconds[place].append(sides[place](part))
-                verdict = judge(part, *seconds)
-                if verdict.slower or verdict.high < LIMIT:
-                    break
-            yield verdict
-    finally:
-        for side in sides:
-            side.close()
+    """A verdict for each part of a synthesis (or only one), the clear ones first."""
+    definitions = candidate / "soprano" / "bench.py"
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    found: dict[str, list[list[list[float]]]] = {}
+    for number in range(SITTINGS[-1]):
+        with ExitStack() as stack:
+            sides = [
+                stack.enter_context(closing(Side(tree, definitions, backend, model, core)))
+                for core in [cores[number % len(cores)]]
+                for tree in (baseline, baseline, candidate)
+            ]
+            if not number:
+                found = {part: [] for part in ([only] if only else sides[0].parts)}
+            for part, sittings in found.items():
+                sittings.append(_sitting(sides, part, number))
+        if number + 1 in SITTINGS:
+            for part in list(found):
+                verdict = judge(part, found[part])
+                if verdict.slower or verdict.high < LIMIT or number + 1 == SITTINGS[-1]:
+                    del found[part]
+                    yield verdict
+            if not found:
+                return
+
+
+def _sitting(sides: list[Side], part: str, number: int) -> list[list[float]]:
+    """Seconds of a part, (sides, rounds)."""
+    seconds: list[list[float]] = [[] for _ in sides]
+    for turn in range(ROUNDS):
+        for place in range(len(sides)):
+            side = (number + turn + place) % len(sides)
+            seconds[side].append(sides[side](part))
+    return seconds
 
 
 class Side:
-    """A process that times the parts of one tree."""
+    """A process that times the parts of one tree on one core."""
 
-    def __init__(self, tree: Path, definitions: Path, backend: str, model: str) -> None:
+    def __init__(self, tree: Path, definitions: Path, backend: str, model: str, core: int) -> None:
+        arguments = [str(tree), str(definitions), backend, model, str(core)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", gate_side.__file__, str(tree), str(definitions), backend, model],
+            [sys.executable, "-P", gate_side.__file__, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,9 @@ TOKENS = 12
 
 
 def main() -> None:
-    tree, definitions, backend, model = sys.argv[1:]
+    tree, definitions, backend, model, core = sys.argv[1:]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core)})
     sys.path.insert(0, tree)
     import soprano
 
