@@ -26,8 +26,9 @@ def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
         # Weights lie in memory of their own, which is given back once they are packed.
         ("session.use_device_allocator_for_initializers", "1"),
         # Each session has threads of its own: those of the decoder would go on spinning where the
-        # language model's next step needs the cores, and the other way round.
-        ("session.intra_op.allow_spinning", "0"),
+        # language model's next step needs the cores, and the other way round. Within a run they
+        # do spin, since waking them for each operator takes as long as many of these take.
+        ("session.force_spinning_stop", "1"),
     ):
         options.add_session_config_entry(name, value)
     return options
