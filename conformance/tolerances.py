@@ -179,6 +179,6 @@ HEARING = {
 }
 
 # KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 3 to 8
-# (PyTorch, ONNX Runtime), 58 to 65 (OpenVINO, whose buffers settle late: 13 in a text half as long
+# (PyTorch, ONNX Runtime), 58 to 86 (OpenVINO, whose buffers settle late: 13 in a text half as long
 # again); a decoder that keeps its spectra 637 to 646.
 FOOTPRINT, SPECTRA_KEPT = 200.0, 600.0
