@@ -83,10 +83,10 @@ def measure(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     found: dict[str, list[list[list[float]]]] = {}
     for number in range(SITTINGS[-1]):
+        core = cores[number % len(cores)]
         with ExitStack() as stack:
             sides = [
                 stack.enter_context(closing(Side(tree, definitions, backend, model, core)))
-                for core in [cores[number % len(cores)]]
                 for tree in (baseline, baseline, candidate)
             ]
             if not number:

@@ -131,7 +131,7 @@ def test_the_memory_of_a_process_grows_by_the_audio_alone(backend, judge, reques
     if not footprint.measurable() or not is_trained_voice(ModelFolder.open(model)):
         raise NotDeclared("it is measured on Linux, where the trained voice speaks")
     beyond = footprint.excess(name, model, backend.capabilities.precision)
-    limit, kept = tolerances.FOOTPRINT, tolerances.SPECTRA_KEPT
+    limit, kept = tolerances.FOOTPRINT, tolerances.KERNELS_KEPT
     judge.below("KiB a sentence beyond the audio", beyond, limit, footprint.LONG, wrong=kept)
 
 

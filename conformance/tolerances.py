@@ -178,7 +178,7 @@ HEARING = {
     "int4": Hearing(1.0, 0.03, 0.15),
 }
 
-# KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 3 to 8
-# (PyTorch, ONNX Runtime), 58 to 86 (OpenVINO, whose buffers settle late: 13 in a text half as long
-# again); a decoder that keeps its spectra 637 to 646.
-FOOTPRINT, SPECTRA_KEPT = 200.0, 600.0
+# KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 2 to 10
+# (PyTorch, ONNX Runtime), -4 to 14 (OpenVINO); kernels kept for every shape 112 to 143, spectra
+# that a decoder keeps 632.
+FOOTPRINT, KERNELS_KEPT = 60.0, 110.0
