@@ -46,8 +46,9 @@ def parts(voice: SopranoTTS, tokens: int) -> dict[str, Part]:
 
     def first_sound(clock: Clock) -> float:
         start = clock()
-        next(voice.infer_stream(TEXT, seed=1, temperature=0.7, max_new_tokens=tokens))
-        return clock() - start
+        stream = voice.infer_stream(TEXT, seed=1, temperature=0.7, max_new_tokens=tokens)
+        next(stream)
+        return clock() - start  # before the stream is taken apart
 
     return {
         "prefill": _timed(lambda: backend.prefill(*prompt)),

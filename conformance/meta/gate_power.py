@@ -21,13 +21,13 @@ PLACES = {
     "decode": ("soprano/backends/rows.py", "RowBackend.decode"),
     "istft": ("soprano/istft.py", "istft"),
     "sample": ("soprano/sampling.py", "sample"),
-    "first sound": ("soprano/synthesis.py", "SopranoTTS._stream"),
+    "first sound": ("soprano/synthesis.py", "SopranoTTS.infer_stream"),
 }
 # A stream is slower up to its first piece.
 DELAY = """
 
 def _slower(call, factor={factor}):
-    from inspect import isgeneratorfunction
+    from collections.abc import Generator
     from time import process_time
 
     def wait(start):
@@ -38,18 +38,18 @@ def _slower(call, factor={factor}):
     def run(*arguments, **options):
         start = process_time()
         result = call(*arguments, **options)
+        if isinstance(result, Generator):
+            return stream(start, result)
         wait(start)
         return result
 
-    def stream(*arguments, **options):
-        start = process_time()
-        pieces = call(*arguments, **options)
+    def stream(start, pieces):
         first = next(pieces)
         wait(start)
         yield first
         yield from pieces
 
-    return stream if isgeneratorfunction(call) else run
+    return run
 
 
 {place} = _slower({place})
@@ -82,10 +82,10 @@ def main() -> int:
             plant(candidate, options.part, options.factor)
         only = options.part if options.only else ""
         for run in range(options.runs):
-            red = [v for v in measure(baseline, candidate, options.backend, options.model, only)
-                   if v.slower]  # fmt: skip
-            found.append(any(verdict.part == options.part or not options.part for verdict in red))
-            print(f"run {run}: red {[str(verdict) for verdict in red]}", flush=True)
+            verdicts = list(measure(baseline, candidate, options.backend, options.model, only))
+            red = {verdict.part for verdict in verdicts if verdict.slower}
+            found.append(options.part in red if options.part else bool(red))
+            print(f"run {run}:", *verdicts, sep="\n  ", flush=True)
     planted = f"{options.part} at {options.factor}" if options.part else "nothing planted"
     print(f"{planted}: red in {sum(found)} of {len(found)} runs")
     return 0
