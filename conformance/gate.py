@@ -2,7 +2,8 @@
 
 A sitting opens three processes on one core: the baseline, the baseline again (the control) and
 the candidate. Its rounds time a part once in each, in rotating order, so that a machine that is
-slow for a while is slow for all three; its result is the median of the rounds' ratios.
+slow for a while is slow for all three; its result is the median of the rounds' ratios. Which
+process is opened first goes round too: the first can be a few hundredths slower for its life.
 Where a process happens to lie in memory makes it quicker or slower for as long as it lives, so
 sittings are repeated with new processes, and what counts is how far their results agree.
 A part is red where the candidate is slower than the baseline and than the control by more than
@@ -17,11 +18,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,16 +81,13 @@ def measure(
     baseline: Path, candidate: Path, backend: str, model: str, only: str = ""
 ) -> Iterator[Verdict]:
     """A verdict for each part of a synthesis (or only one), the clear ones first."""
+    trees = baseline, baseline, candidate
     definitions = candidate / "soprano" / "bench.py"
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     found: dict[str, list[list[list[float]]]] = {}
     for number in range(SITTINGS[-1]):
         core = cores[number % len(cores)]
-        with ExitStack() as stack:
-            sides = [
-                stack.enter_context(closing(Side(tree, definitions, backend, model, core)))
-                for tree in (baseline, baseline, candidate)
-            ]
+        with _opened(trees, number, definitions, backend, model, core) as sides:
             if not number:
                 found = {part: [] for part in ([only] if only else sides[0].parts)}
             for part, sittings in found.items():
@@ -101,6 +100,15 @@ def measure(
                     yield verdict
             if not found:
                 return
+
+
+@contextmanager
+def _opened(trees: Sequence[Path], number: int, *settings: Any) -> Iterator[list[Side]]:
+    """A process for each tree; which of them is opened first goes round with the number."""
+    order = [(number + place) % len(trees) for place in range(len(trees))]
+    with ExitStack() as stack:
+        sides = {i: stack.enter_context(closing(Side(trees[i], *settings))) for i in order}
+        yield [sides[i] for i in sorted(sides)]
 
 
 def _sitting(sides: list[Side], part: str, number: int) -> list[list[float]]:

@@ -50,6 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(tracking, "conformance.tracking")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What was named must exist, each name of it; said before processes are started to collect."""
+    config = session.config
+    if _option(config, "backend"):
+        _backends(config)
+    if _option(config, "model"):
+        _models(config)
+    if wanted := _option(config, "requirement"):
+        from conformance.contract import requirements
+
+        for prefix in wanted:
+            if not any(name.startswith(prefix) for name in requirements()):
+                raise pytest.UsageError(f"the contract has no requirement named {prefix}")
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     own = file_path.parent == _PACKAGE and file_path.match("bench_*.py")
     if own and parent.config.stash[_BENCH]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,15 @@ RECORDS = pytest.StashKey[list["TestRecord"]]()
 RECORD = pytest.StashKey["TestRecord"]()
 ATTESTED = pytest.StashKey[dict[str, Any]]()
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
+_LOST = pytest.StashKey[bool]()
+_SENT = "conformance"  # what a worker of pytest-xdist sends when it is done
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDS] = []
     config.stash[ATTESTED] = {}
+    config.stash[_LOST] = False
     folder = option(config, "report_dir")
     if folder and not getattr(config.option, "xmlpath", None):
         config.option.xmlpath = str(Path(folder) / "junit.xml")
@@ -139,13 +143,30 @@ def _repeat_command(item: pytest.Item) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A run whose tests all passed is red all the same where a verdict is."""
+    """A run whose tests all passed is red all the same where a verdict is, or evidence is lost."""
     from conformance.verdicts import RED, by_subject
 
-    results = by_subject(_judged(session.config))
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_SENT] = pickle.dumps((config.stash[RECORDS], config.stash[ATTESTED]))
+        return
+    results = by_subject(_judged(config))
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
-    if exitstatus == pytest.ExitCode.OK and any(verdict in RED for verdict in verdicts):
+    red = config.stash[_LOST] or any(verdict in RED for verdict in verdicts)
+    if exitstatus == pytest.ExitCode.OK and red:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The evidence of a worker, where pytest-xdist spreads the tests over several."""
+    sent = getattr(node, "workeroutput", {}).get(_SENT)
+    if sent is None:
+        node.config.stash[_LOST] = True
+        return
+    records, attested = pickle.loads(sent)
+    node.config.stash[RECORDS] += records
+    node.config.stash[ATTESTED] |= attested
 
 
 def _judged(config: pytest.Config) -> list[TestRecord]:

@@ -23,20 +23,30 @@ PLACES = {
     "sample": ("soprano/sampling.py", "sample"),
     "first sound": ("soprano/synthesis.py", "SopranoTTS.infer_stream"),
 }
-# A stream is slower up to its first piece.
+# A stream is slower up to its first piece. The delay is a number of rounds: asking for the time of
+# the process over and over costs more than the delay on a busy machine.
 DELAY = """
 
 def _slower(call, factor={factor}):
     from collections.abc import Generator
-    from time import process_time
+    from time import perf_counter
 
-    def wait(start):
-        end = start + factor * (process_time() - start)
-        while process_time() < end:
+    def spin(rounds):
+        for _ in range(rounds):
             pass
 
+    def speed(rounds=100_000):
+        start = perf_counter()
+        spin(rounds)
+        return rounds / (perf_counter() - start)
+
+    rate = max(speed() for _ in range(5))
+
+    def wait(start):
+        spin(int((factor - 1) * (perf_counter() - start) * rate))
+
     def run(*arguments, **options):
-        start = process_time()
+        start = perf_counter()
         result = call(*arguments, **options)
         if isinstance(result, Generator):
             return stream(start, result)

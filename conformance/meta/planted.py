@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -46,6 +47,13 @@ class NoisyLogits(Port):
         output = super().step(ids, state)
         wave = np.sin(np.arange(output.logits.size)).reshape(output.logits.shape)
         return output._replace(logits=output.logits + np.float32(2e-5) * wave.astype(np.float32))
+
+
+class Ending(Port):
+    """A port whose runtime takes the process with it, and says that all is well."""
+
+    def step(self, ids: np.ndarray, state: Any) -> Output:
+        os._exit(0)
 
 
 class OwnStages(Port):

@@ -28,7 +28,12 @@ def run(*arguments: str) -> tuple[int, str]:
         (("--backend", "abacus"), "abacus"),
         (("--model", "nowhere"), "nowhere"),
         (("--requirement", "ZZ-99"), "ZZ-99"),
+        (("--requirement", "AO-02", "--requirement", "ZZ-99"), "ZZ-99"),
         (("-k", "no_such_test"), "deselected"),
+        (("-k", "no_such_test", "-n", "2"), "no tests ran"),
+        (("--backend", "abacus", "-n", "2"), "known:"),
+        (("--model", "nowhere", "-n", "2"), "nowhere"),
+        (("--requirement", "ZZ-99", "-n", "2"), "ZZ-99"),
     ],
 )
 def test_a_selection_that_selects_nothing_is_red(arguments, words):
@@ -118,6 +123,29 @@ def test_the_suite_runs_and_reports_without_knowledge_of_pytest(tmp_path):
     shutil.rmtree(report)
     command[-1] = "ZZ-99"
     assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("port", ["Port", "NoisyLogits"])
+def test_processes_side_by_side_gather_the_same_evidence(tmp_path, port):
+    arguments = ("--backend", f"conformance.meta.planted:{port}", "--model", str(MODEL))
+    arguments += ("--pyargs", "conformance", "--requirement", "LM")
+    documents, statuses = [], []
+    for processes in ("0", "2"):
+        folder = tmp_path / processes
+        statuses.append(run(*arguments, "-n", processes, "--report-dir", str(folder))[0])
+        written = json.loads((folder / "conformance.json").read_text(encoding="utf-8"))
+        for result in written["results"].values():
+            for entry in result.values():
+                entry["failures"].sort()  # in order of arrival
+        documents.append(written)
+    assert statuses == [0, 0] if port == "Port" else [1, 1]
+    assert documents[0] == documents[1]
+
+
+def test_a_process_that_ends_before_it_gave_its_evidence_is_red():
+    arguments = ("--backend", "conformance.meta.planted:Ending", "--model", str(MODEL), "-n", "1")
+    status, _ = run("--pyargs", "conformance", *arguments, "--requirement", "LM-02")
+    assert status == 1
 
 
 def deviation(tmp_path: Path, bound: str, expires: str = "2999-01-01") -> str:
