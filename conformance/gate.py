@@ -35,6 +35,7 @@ ROUNDS = 8  # of a sitting
 SITTINGS = (5, 10, 20, 40)  # after each, a part that is clear is decided
 INTERVAL = (0.005, 0.995)
 RESAMPLES = 1000
+_DEFINITIONS = Path("soprano", "bench.py")  # what the parts are
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,23 @@ def judge(part: str, sittings: npt.ArrayLike) -> Verdict:
 def measure(
     baseline: Path, candidate: Path, backend: str, model: str, only: str = ""
 ) -> Iterator[Verdict]:
-    """A verdict for each part of a synthesis (or only one), the clear ones first."""
+    """A verdict for each part of a synthesis (or only one), the clear ones first.
+
+    Raises:
+        LookupError: a tree cannot be timed, or the baseline has a part that the candidate lacks.
+    """
     trees = baseline, baseline, candidate
-    definitions = candidate / "soprano" / "bench.py"
+    definitions = candidate / _DEFINITIONS
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    with closing(Side(baseline, baseline / _DEFINITIONS, backend, model, cores[0])) as side:
+        known = set(side.parts)
     found: dict[str, list[list[list[float]]]] = {}
     for number in range(SITTINGS[-1]):
         core = cores[number % len(cores)]
         with _opened(trees, number, definitions, backend, model, core) as sides:
             if not number:
+                if gone := ", ".join(sorted(known - set(sides[0].parts))):
+                    raise LookupError(f"parts that the baseline has are missing: {gone}")
                 found = {part: [] for part in ([only] if only else sides[0].parts)}
             for part, sittings in found.items():
                 sittings.append(_sitting(sides, part, number))

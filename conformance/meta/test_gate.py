@@ -50,6 +50,20 @@ def test_the_luck_of_processes_is_not_slowness():
     assert sum(judge("part", seconds).slower for seconds in rounds) > 4
 
 
+def test_a_part_that_is_missing_or_renamed_is_an_error(tmp_path):
+    import soprano
+
+    trees = [tmp_path / name for name in ("baseline", "renamed")]
+    for tree in trees:
+        shutil.copytree(Path(soprano.__file__).parent, tree / "soprano")
+    definitions = trees[1] / "soprano" / "bench.py"
+    definitions.write_text(
+        definitions.read_text("utf-8").replace('"istft":', '"inverse":'), "utf-8"
+    )
+    with pytest.raises(LookupError, match="missing: istft"):
+        next(measure(*trees, installed_backends()[0], str(locate("nano"))))
+
+
 def test_a_part_that_is_slower_in_truth_is_red_and_an_equal_one_is_not(tmp_path):
     import soprano
 
