@@ -46,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     arguments = config.invocation_params.args
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
     if config.stash[_BENCH]:
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("benchmarks run alone: leave -n out")
         config.addinivalue_line("python_functions", "bench_")
         config.pluginmanager.register(tracking, "conformance.tracking")
 

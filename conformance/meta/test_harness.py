@@ -31,6 +31,7 @@ def run(*arguments: str) -> tuple[int, str]:
         (("--requirement", "AO-02", "--requirement", "ZZ-99"), "ZZ-99"),
         (("-k", "no_such_test"), "deselected"),
         (("-k", "no_such_test", "-n", "2"), "no tests ran"),
+        (("--benchmark-autosave", "-n", "2"), "run alone"),
         (("--backend", "abacus", "-n", "2"), "known:"),
         (("--model", "nowhere", "-n", "2"), "nowhere"),
         (("--requirement", "ZZ-99", "-n", "2"), "ZZ-99"),
