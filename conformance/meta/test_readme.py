@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def checkout(request: pytest.FixtureRequest) -> Path:
-    root = Path(request.config.getoption("conformance_checkout") or ROOT)
+    root = Path(request.config.getoption("conformance_checkout") or ROOT).resolve()
     assert (root / "README.md").is_file(), "name the checkout with --checkout"
     return root
 
