@@ -34,8 +34,11 @@ def kernels(folder: ModelFolder, **options: Any) -> Backend:
     return open_backend("openvino_cpu", folder.path, options.get("precision", "fp32"), 1)
 
 
-@pytest.mark.skipif(not footprint.measurable(), reason="only Linux tells what a process holds")
 @pytest.mark.parametrize("fault", [hoarder, kernels])
 def test_what_is_kept_of_every_sentence_is_seen(fault: Callable[..., Backend]):
     name = f"{fault.__module__}:{fault.__name__}"
+    if not footprint.measurable():
+        with pytest.raises(RuntimeError):  # there it is refused, not passed
+            footprint.excess(name, locate("nano"), "fp32")
+        return
     assert footprint.excess(name, locate("nano"), "fp32") > 1.5 * tolerances.FOOTPRINT

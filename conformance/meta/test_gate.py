@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from conformance import gate
 from conformance.gate import ROUNDS, SITTINGS, judge, measure
 from conformance.meta.gate_power import plant
 from conformance.tracking import breaches, newest_with
@@ -48,6 +49,24 @@ def test_the_luck_of_processes_is_not_slowness():
     assert sum(judge("part", seconds).slower for seconds in few) <= 1
     rounds = [seconds[:1].swapaxes(0, 2) for seconds in few]  # (ROUNDS, 3, 1)
     assert sum(judge("part", seconds).slower for seconds in rounds) > 4
+
+
+def test_each_side_is_opened_first_in_its_turn_and_keeps_its_place(monkeypatch):
+    opened: list[Path] = []
+
+    class Side:
+        def __init__(self, tree: Path) -> None:
+            self.tree = tree
+            opened.append(tree)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(gate, "Side", Side)
+    trees = [Path("baseline"), Path("control"), Path("candidate")]
+    for number in range(3):
+        with gate._opened(trees, number) as sides:
+            assert [side.tree for side in sides] == trees
+    assert opened[::3] == trees
 
 
 def test_a_part_that_is_missing_or_renamed_is_an_error(tmp_path):

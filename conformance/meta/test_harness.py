@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from conformance import reporting
 from conformance.vectors import fixture_models
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
@@ -147,6 +150,19 @@ def test_a_process_that_ends_before_it_gave_its_evidence_is_red():
     arguments = ("--backend", "conformance.meta.planted:Ending", "--model", str(MODEL), "-n", "1")
     status, _ = run("--pyargs", "conformance", *arguments, "--requirement", "LM-02")
     assert status == 1
+
+
+@pytest.mark.parametrize(("sent", "status"), [([], 1), (["conformance"], 0)])
+def test_evidence_that_was_not_sent_makes_a_green_run_red(sent, status):
+    """A process that ended between its last test and its end: no test says so."""
+    config = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace(xmlpath="junit.xml"))
+    config.getoption = lambda name: None
+    reporting.pytest_configure(config)
+    output = {name: pickle.dumps(([], {})) for name in sent}
+    reporting.pytest_testnodedown(SimpleNamespace(config=config, workeroutput=output))
+    session = SimpleNamespace(config=config, exitstatus=0)
+    reporting.pytest_sessionfinish(session, 0)
+    assert session.exitstatus == status
 
 
 def deviation(tmp_path: Path, bound: str, expires: str = "2999-01-01") -> str:
