@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from conformance.meta.command import faults
+from conformance.faults.cli import faults
 
 
 @click.group()
@@ -41,7 +41,7 @@ def run(context: click.Context) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> None:
     """Export the suite's own models afresh, one bundle a model."""
-    from conformance.vectors import fixture_models
+    from conformance.golden.packs import fixture_models
     from soprano.export.bundle import export_bundle
 
     found = {model.name: model for model in fixture_models()}
@@ -73,7 +73,7 @@ def bench(
     Exit status: 0 nothing became slower, 1 something did, or a backend does not conform and is
     not timed, 2 there is nothing to compare with.
     """
-    from conformance import benchmarks
+    from conformance.speed import commands as benchmarks
     from soprano.backends import installed_backends
 
     names = list(backends) or installed_backends()
@@ -89,7 +89,7 @@ def bench(
 @cli.command()
 def contract() -> None:
     """Print each requirement with the tests that check it."""
-    from conformance.contract import collect, read
+    from conformance.contract.reader import collect, read
 
     found: dict[str, set[str]] = {}
     for node, names in collect().items():

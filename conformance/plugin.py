@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import reporting, tracking
+from conformance import hooks as reporting
+from conformance.hooks import ATTESTED, RECORD, requirements_of
+from conformance.judging.skips import NotDeclared
 from conformance.options import OPTIONS
 from conformance.options import option as _option
-from conformance.reporting import ATTESTED, RECORD, requirements_of
-from conformance.skips import NotDeclared
+from conformance.speed import saved_runs as tracking
 
 if TYPE_CHECKING:
-    from conformance.ledger import Judge
-    from conformance.vectors import Vectors
+    from conformance.golden.packs import Vectors
+    from conformance.judging.judge import Judge
     from soprano.backends import Backend
     from soprano.synthesis import SopranoTTS
 
@@ -39,9 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requirement(id): the requirements of the contract it checks"
     )
-    config.pluginmanager.register(reporting, "conformance.reporting")
+    config.pluginmanager.register(reporting, "conformance.hooks")
     if config.getoption("--hypothesis-profile", None):
-        import conformance.profiles  # noqa: F401 - a profile must be known before it is loaded
+        import conformance.laws.hypothesis_profiles  # noqa: F401 - a profile must be known before it is loaded
     # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
     arguments = config.invocation_params.args
     config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
@@ -49,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("numprocesses", None):
             raise pytest.UsageError("benchmarks run alone: leave -n out")
         config.addinivalue_line("python_functions", "bench_")
-        config.pluginmanager.register(tracking, "conformance.tracking")
+        config.pluginmanager.register(tracking, "conformance.speed.saved_runs")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -60,7 +61,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if _option(config, "model"):
         _models(config)
     if wanted := _option(config, "requirement"):
-        from conformance.contract import requirements
+        from conformance.contract.reader import requirements
 
         for prefix in wanted:
             if not any(name.startswith(prefix) for name in requirements()):
@@ -68,7 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    own = file_path.parent == _PACKAGE and file_path.match("bench_*.py")
+    own = _PACKAGE in file_path.parents and file_path.match("bench_*.py")
     if own and parent.config.stash[_BENCH]:
         return pytest.Module.from_parent(parent, path=file_path)
     return None
@@ -84,9 +85,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def _models(config: pytest.Config) -> list[Path]:
-    from conformance.vectors import fixture_models
+    from conformance.golden.packs import fixture_models
+    from soprano.checkpoint.folder import locate
     from soprano.errors import ModelError
-    from soprano.model import locate
     from soprano.synthesis import DEFAULT_MODEL
 
     named = _option(config, "model")
@@ -95,12 +96,15 @@ def _models(config: pytest.Config) -> list[Path]:
     if not named:
         return fixture_models()
     found: list[Path] = []
+    own = {path.name: path for path in fixture_models()}
     for name in named:
         # A hidden folder is what an interrupted export leaves.
         inside = sorted(path.parent for path in Path(name).glob("[!.]*/config.json"))
         try:
             found += (
-                inside if inside and not (Path(name) / "config.json").exists() else [locate(name)]
+                inside
+                if inside and not (Path(name) / "config.json").exists()
+                else [own.get(name) or locate(name)]
             )
         except ModelError as error:
             raise pytest.UsageError(str(error)) from None
@@ -128,7 +132,10 @@ def _own_stages(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.path.parent != _PACKAGE:
+    if (
+        metafunc.definition.get_closest_marker("requirement") is None
+        and _PACKAGE not in metafunc.definition.path.parents
+    ):
         return  # another project's fixtures may have the same names
     if "backend" in metafunc.fixturenames:
         subjects = [(b, m) for b in _backends(metafunc.config) for m in _models(metafunc.config)]
@@ -178,9 +185,9 @@ _VECTORS: dict[tuple[str, Path, Path | None], Vectors] = {}
 @pytest.fixture
 def vectors(backend: Backend, request: pytest.FixtureRequest) -> Vectors:
     """The golden vectors of the backend's model; without any, an error."""
-    from conformance.classes import find_source, held_vectors
-    from conformance.vectors import find_vectors
-    from soprano.model import ModelFolder
+    from conformance.golden.packs import find_vectors
+    from conformance.golden.rounded_packs import find_source, held_vectors
+    from soprano.checkpoint.folder import ModelFolder
 
     named = _option(request.config, "reference")
     name, model = request.node.callspec.params["backend"]
@@ -248,7 +255,7 @@ def sample_stage(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def istft_stage(request: pytest.FixtureRequest) -> Any:
     """`(spectrum, config, layout, *, length) -> samples` of the implementation under judgement."""
-    from soprano.istft import istft
+    from soprano.stft import istft
 
     return _stage(request, "istft", istft)
 
@@ -256,7 +263,7 @@ def istft_stage(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
     """Compares and records; a test that passes without having compared anything fails."""
-    from conformance.ledger import Judge
+    from conformance.judging.judge import Judge
 
     if "backend" in request.fixturenames:
         _require_declared(request.getfixturevalue("backend"), requirements_of(request.node))
@@ -265,7 +272,7 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 def _require_declared(backend: Backend, names: tuple[str, ...]) -> None:
     """The capabilities that the contract says a requirement needs."""
-    from conformance.contract import requirements
+    from conformance.contract.reader import requirements
 
     for name in names:
         row = requirements().get(name)

@@ -9,9 +9,6 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before the function of the same name can be asked for, so that it is not hidden by its module.
-from soprano.istft import istft as istft
-
 if TYPE_CHECKING:
     from soprano.audio import Audio as Audio
     from soprano.audio import AudioChunk as AudioChunk
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from soprano.errors import ModelError as ModelError
     from soprano.errors import SopranoError as SopranoError
     from soprano.sampling import sample as sample
+    from soprano.stft import istft as istft
     from soprano.synthesis import SopranoTTS as SopranoTTS
     from soprano.text import normalize as normalize
     from soprano.tokenizer import load_tokenizer as load_tokenizer
@@ -41,12 +39,13 @@ _HOME = {
     "Sentence": "audio",
     "SopranoError": "errors",
     "SopranoTTS": "synthesis",
+    "istft": "stft",
     "load_tokenizer": "tokenizer",
     "normalize": "text",
     "open_backend": "backends",
     "sample": "sampling",
 }
-__all__ = sorted([*_HOME, "istft"])
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

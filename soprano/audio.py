@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from soprano.container import container_of, open_writer, whole_file
+from soprano.audio_files import container_of, open_writer, whole_file
 
 Samples = npt.NDArray[np.float32]
 

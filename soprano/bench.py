@@ -11,8 +11,8 @@ from time import perf_counter
 import numpy as np
 
 from soprano.config import SamplingOptions
-from soprano.istft import istft
 from soprano.sampling import sample
+from soprano.stft import istft
 from soprano.synthesis import SopranoTTS
 
 TEXT = "it is half past nine, and the kettle is on."

@@ -17,10 +17,10 @@ from typing import Any
 import click
 
 from soprano import __version__
+from soprano.audio_files import CONTAINERS, container_of, open_writer, require_container, whole_file
 from soprano.backends import backend_names, installed_backends, open_backend
-from soprano.container import CONTAINERS, container_of, open_writer, require_container, whole_file
+from soprano.checkpoint.folder import embedded_models, locate
 from soprano.errors import SopranoError
-from soprano.model import embedded_models, locate
 from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
 _MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
@@ -230,7 +230,7 @@ def fetch(repo: str) -> None:
 
     Only the files that speech needs are fetched. A revision is a branch, a tag or a commit.
     """
-    from soprano.hub import fetch_model
+    from soprano.checkpoint.hub import fetch_model
 
     click.echo(fetch_model(repo))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from soprano.audio import Samples
 from soprano.backends import Backend, Float32
-from soprano.istft import StreamingIstft
+from soprano.stft import StreamingIstft
 
 
 class StreamingDecoder:

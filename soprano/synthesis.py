@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
+from soprano.audio_files import container_of, require_container
 from soprano.backends import Backend, Float32, open_backend
+from soprano.checkpoint.folder import ModelFolder
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
-from soprano.container import container_of, require_container
 from soprano.errors import ModelError
 from soprano.generate import Prompt, generate
 from soprano.hallucination import looks_stuck
-from soprano.istft import istft
-from soprano.model import ModelFolder
 from soprano.sampling import uniforms
+from soprano.stft import istft
 from soprano.streaming import StreamingDecoder
 from soprano.text import sentences
 from soprano.tokenizer import Tokenizer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from soprano.checkpoint.folder import locate
 from soprano.config import MAX_PROMPT_IDS
 from soprano.errors import ModelError
-from soprano.model import locate
 
 
 class Tokenizer:

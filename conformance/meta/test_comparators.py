@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conformance import compare
-from conformance.compare import Limit
-from conformance.sound import sounds
+from conformance.judging import compare
+from conformance.judging.compare import Limit
+from conformance.judging.waveform import sounds
 
 LIMIT = Limit(rms=1e-3, worst=1e-2)
 WAVE = np.sin(np.arange(1000) / 7)

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from conformance import gate
-from conformance.gate import ROUNDS, SITTINGS, judge, measure
-from conformance.meta.gate_power import plant
-from conformance.tracking import breaches, newest_with
+from conformance.speed import regression_gate as gate
+from conformance.speed.gate_power import plant
+from conformance.speed.regression_gate import ROUNDS, SITTINGS, judge, measure
+from conformance.speed.saved_runs import breaches, newest_with
 from soprano.backends import installed_backends
-from soprano.model import locate
+from soprano.checkpoint.folder import locate
 
 
 def sittings(

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from conformance import reporting
-from conformance.vectors import fixture_models
+from conformance import hooks as reporting
+from conformance.golden.packs import fixture_models
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
 
@@ -65,14 +65,14 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Skipping()]))
 def test_a_skip_that_is_not_listed_is_red(mark, port):
     command = [sys.executable, "-c", SKIPPING.format(mark=mark), "-p", "no:cacheprovider"]
     command += ["--pyargs", "conformance", "--requirement", "LM-02", "--model", str(MODEL)]
-    command += ["--backend", f"conformance.meta.planted:{port}"]
+    command += ["--backend", f"conformance.meta.example_ports:{port}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1, result.stdout
     assert "LM-02    error" in result.stdout
 
 
 def test_a_backend_that_cannot_start_is_an_error(tmp_path):
-    factory = "conformance.meta.planted:unable"
+    factory = "conformance.meta.example_ports:unable"
     arguments = ("--backend", factory, "--model", str(MODEL), "--requirement", "LM-01")
     status, output = run("--pyargs", "conformance", *arguments)
     assert status == 1
@@ -131,7 +131,7 @@ def test_the_suite_runs_and_reports_without_knowledge_of_pytest(tmp_path):
 
 @pytest.mark.parametrize("port", ["Port", "NoisyLogits"])
 def test_processes_side_by_side_gather_the_same_evidence(tmp_path, port):
-    arguments = ("--backend", f"conformance.meta.planted:{port}", "--model", str(MODEL))
+    arguments = ("--backend", f"conformance.meta.example_ports:{port}", "--model", str(MODEL))
     arguments += ("--pyargs", "conformance", "--requirement", "LM")
     documents, statuses = [], []
     for processes in ("0", "2"):
@@ -147,7 +147,14 @@ def test_processes_side_by_side_gather_the_same_evidence(tmp_path, port):
 
 
 def test_a_process_that_ends_before_it_gave_its_evidence_is_red():
-    arguments = ("--backend", "conformance.meta.planted:Ending", "--model", str(MODEL), "-n", "1")
+    arguments = (
+        "--backend",
+        "conformance.meta.example_ports:Ending",
+        "--model",
+        str(MODEL),
+        "-n",
+        "1",
+    )
     status, _ = run("--pyargs", "conformance", *arguments, "--requirement", "LM-02")
     assert status == 1
 
@@ -172,7 +179,7 @@ def deviation(tmp_path: Path, bound: str, expires: str = "2999-01-01") -> str:
         f"""
 [[deviation]]
 requirement = "LM-02"
-subject = "conformance.meta.planted:*"
+subject = "conformance.meta.example_ports:*"
 owner = "a port's author"
 reason = "its steps are noisy"
 bound = {bound}
@@ -195,7 +202,7 @@ expires = {expires}
 )
 def test_a_claimed_deviation_is_strict(tmp_path, port, bound, expires, verdict):
     claims = deviation(tmp_path, bound, expires)
-    arguments = ("--backend", f"conformance.meta.planted:{port}", "--deviations", claims)
+    arguments = ("--backend", f"conformance.meta.example_ports:{port}", "--deviations", claims)
     arguments += ("--model", str(MODEL), "--requirement", "LM-02")
     status, output = run("--pyargs", "conformance", *arguments)
     assert f"LM-02    {verdict} " in output, output

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conformance import compare
-from conformance.compare import Comparison, Limit
-from conformance.ledger import Judge, MistrustedError, TestRecord
+from conformance.judging import compare
+from conformance.judging.compare import Comparison, Limit
+from conformance.judging.judge import Judge, MistrustedError, TestRecord
 
 LIMIT = Limit(rms=1e-3, worst=1e-2)
 WAVE = np.sin(np.arange(1000) / 7)

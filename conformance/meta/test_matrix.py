@@ -8,11 +8,12 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from conformance.contract import requirements
-from conformance.meta import command, matrix
-from conformance.meta.faults import FLOW, catalogue
-from conformance.meta.faults.plant import Plant
-from conformance.meta.matrix import Result
+from conformance.contract.reader import requirements
+from conformance.faults import FLOW, catalogue
+from conformance.faults import cli as command
+from conformance.faults import kill_matrix as matrix
+from conformance.faults.kill_matrix import Result
+from conformance.faults.plant import Plant
 
 FAULTS = catalogue()
 PLANTED = [fault for fault in FAULTS.values() if not fault.harmless]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conformance.vectors import fixture_models
+from conformance.golden.packs import fixture_models
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
 
@@ -16,7 +16,7 @@ def judge(port: str, *requirements: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=no"]
     command += ["--pyargs", "conformance", "--model", str(MODEL), "--threads", "1"]
     command += [f"--requirement={name}" for name in requirements]
-    command += ["--backend", f"conformance.meta.planted:{port}"]
+    command += ["--backend", f"conformance.meta.example_ports:{port}"]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from conformance import tolerances
-from conformance.classes import class_floors
-from conformance.expectations import expect_language_model
-from conformance.precision import CLASSES, Precision, RoundedLanguageModel
-from conformance.vectors import fixture_models, model_identity, read_pack, read_packs
-from soprano.model import ModelFolder
+from conformance.golden.expectations import expect_language_model
+from conformance.golden.packs import fixture_models, model_identity, read_pack, read_packs
+from conformance.golden.rounded_packs import class_floors
+from conformance.judging import tolerances
+from conformance.oracle.precision_classes import CLASSES, Precision, RoundedLanguageModel
+from soprano.checkpoint.folder import ModelFolder
 
 MODEL = ModelFolder.open(next(path for path in fixture_models() if path.name == "v11"))
 (MATRICES, _), *_ = CLASSES["int8"].matrices

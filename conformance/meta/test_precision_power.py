@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.vectors import fixture_models
+from conformance.golden.packs import fixture_models
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
 MATRIX = "decoder.convnext.3.pwconv2.weight"  # of three blocks a row

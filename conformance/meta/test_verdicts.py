@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import conformance
-from conformance.compare import Comparison
-from conformance.deviations import Deviation
-from conformance.document import document
-from conformance.ledger import TestRecord
-from conformance.verdicts import ORDER, RED, summarize
+from conformance.judging.compare import Comparison
+from conformance.judging.deviations import Deviation
+from conformance.judging.judge import TestRecord
+from conformance.report.json_document import document
+from conformance.report.verdicts import ORDER, RED, summarize
 
 HELD = Comparison("q", 10, 0.5, 1.0)
 CLAIM = Deviation("LM-02", "shared", "someone", "it is so", date(2999, 1, 1), 3.0)
@@ -99,7 +99,7 @@ def test_a_claim_covers_what_stays_within_its_bound(comparison, covered):
 def test_the_document_is_what_its_schema_says():
     import jsonschema
 
-    path = Path(conformance.__file__).parent / "schema.json"
+    path = Path(conformance.__file__).parent / "report" / "schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     bad = Comparison("q", 0, float("inf"), 1.0, where=(3, 4), fault="not finite")
     records = [record(), record("tie", ties=1, decisions=40), record("fail", message="no")]

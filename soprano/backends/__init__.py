@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from soprano.checkpoint.folder import ModelFolder
 from soprano.config import IstftConfig, ModelConfig, SamplingOptions
 from soprano.errors import BackendError, MissingExtraError
-from soprano.model import ModelFolder
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

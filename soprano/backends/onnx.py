@@ -10,20 +10,20 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from soprano.backends import Attestation, Backend, Capabilities, Float32, Int64
-from soprano.backends.graphs import (
+from soprano.backends.base import require_precision
+from soprano.backends.onnx_session import attest, attest_products, open_sessions, spectrum
+from soprano.backends.onnx_standard import StandardOnnxBackend
+from soprano.backends.static_cache import InPlaceCacheBackend, Source
+from soprano.checkpoint.folder import ModelFolder
+from soprano.config import LanguageModelConfig
+from soprano.onnx_graphs.names import cache_names, padded_head
+from soprano.onnx_graphs.source import (
     DECODER,
     FUSED_LANGUAGE_MODEL,
     LANGUAGE_MODEL,
     find_graph,
     require,
 )
-from soprano.backends.in_place import InPlaceCacheBackend, Source
-from soprano.backends.onnx_session import attest, attest_products, open_sessions, spectrum
-from soprano.backends.onnx_standard import StandardOnnxBackend
-from soprano.backends.rows import require_precision
-from soprano.config import LanguageModelConfig
-from soprano.export.names import cache_names, padded_head
-from soprano.model import ModelFolder
 
 
 def open_onnx(

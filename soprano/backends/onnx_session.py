@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 
 from soprano.backends import Attestation, Attested, Float32
-from soprano.backends.graphs import GraphSource
-from soprano.backends.products import attested_weights, onnx_products
+from soprano.backends.matmul_precision import attested_weights, onnx_products
 from soprano.errors import BackendError, ModelError
+from soprano.onnx_graphs.source import GraphSource
 
 PROVIDER = "CPUExecutionProvider"
 

@@ -9,12 +9,12 @@ import numpy as np
 import onnxruntime as ort
 
 from soprano.backends import Attestation, Capabilities, Float32, Int64
-from soprano.backends.graphs import DECODER, LANGUAGE_MODEL, find_graph, require
-from soprano.backends.growing import GrowingCacheBackend, widen_cache
+from soprano.backends.base import require_precision
+from soprano.backends.dynamic_cache import GrowingCacheBackend, widen_cache
 from soprano.backends.onnx_session import attest, attest_products, open_sessions, spectrum
-from soprano.backends.rows import require_precision
-from soprano.export.names import cache_names
-from soprano.model import ModelFolder
+from soprano.checkpoint.folder import ModelFolder
+from soprano.onnx_graphs.names import cache_names
+from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, find_graph, require
 
 Cache = list[ort.OrtValue]  # keys and values layer by layer, each (B, KV heads, S, head_dim)
 

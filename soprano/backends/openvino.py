@@ -9,21 +9,25 @@ from typing import Any
 import numpy as np
 
 from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
-from soprano.backends.graphs import (
+from soprano.backends.base import require_precision
+from soprano.backends.dynamic_cache import GrowingCacheBackend, widen_cache
+from soprano.backends.matmul_precision import (
+    attested_weights,
+    openvino_attention,
+    openvino_products,
+)
+from soprano.backends.openvino_import import ov
+from soprano.backends.openvino_passes import keep_cache
+from soprano.checkpoint.folder import ModelFolder
+from soprano.config import LanguageModelConfig
+from soprano.errors import BackendError, ModelError
+from soprano.onnx_graphs.source import (
     DECODER,
     LANGUAGE_MODEL,
     GraphSource,
     find_graph,
     require,
 )
-from soprano.backends.growing import GrowingCacheBackend, widen_cache
-from soprano.backends.products import attested_weights, openvino_attention, openvino_products
-from soprano.backends.rows import require_precision
-from soprano.backends.stateful import keep_cache
-from soprano.backends.untracked import ov
-from soprano.config import LanguageModelConfig
-from soprano.errors import BackendError, ModelError
-from soprano.model import ModelFolder
 
 # What the runtime would choose by the CPU (bfloat16, an 8-bit cache, quantised activations) is
 # pinned to what a parity check needs.

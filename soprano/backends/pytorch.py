@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from soprano.backends import Attestation, Capabilities, Float32, Int64
-from soprano.backends.in_place import InPlaceCacheBackend, Source
-from soprano.backends.pytorch_eager import attest, configure, spectrum
-from soprano.backends.rows import require_precision
-from soprano.model import ModelFolder
-from soprano.reference.checkpoint import load_decoder, load_language_model
-from soprano.reference.stacked import Buffers, StackedLanguageModel
+from soprano.backends.base import require_precision
+from soprano.backends.pytorch_common import attest, configure, spectrum
+from soprano.backends.static_cache import InPlaceCacheBackend, Source
+from soprano.checkpoint.folder import ModelFolder
+from soprano.reference.load import load_decoder, load_language_model
+from soprano.reference.packed import Buffers, StackedLanguageModel
 
 
 class PyTorchBackend(InPlaceCacheBackend):

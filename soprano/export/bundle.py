@@ -27,13 +27,10 @@ from onnx.external_data_helper import (
 from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
-from soprano.backends.graphs import DECODER, FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, GraphSource
-from soprano.configfile import decoder_document, read_json
+from soprano.checkpoint.config_json import decoder_document, read_json
+from soprano.checkpoint.folder import ModelFolder
+from soprano.checkpoint.tensors import Float32, identity, index_file
 from soprano.errors import ModelError
-from soprano.export.fused import fused_language_model_graph
-from soprano.export.graph import IR_VERSION, OPSET, Weights
-from soprano.export.names import padded_head
-from soprano.export.onnx import decoder_graph, language_model_graph
 from soprano.export.quantise import (
     ACTIVATIONS,
     SCHEMES,
@@ -42,8 +39,12 @@ from soprano.export.quantise import (
     quantise_onnx,
     quantise_openvino,
 )
-from soprano.model import ModelFolder
-from soprano.weights import Float32, identity, index_file
+from soprano.onnx_graphs.decoder import decoder_graph
+from soprano.onnx_graphs.fused import fused_language_model_graph
+from soprano.onnx_graphs.language_model import language_model_graph
+from soprano.onnx_graphs.names import padded_head
+from soprano.onnx_graphs.source import DECODER, FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, GraphSource
+from soprano.onnx_graphs.writer import IR_VERSION, OPSET, Weights
 
 SCHEMA_VERSION = 1
 RUNTIMES = ("onnx", "openvino")
@@ -243,7 +244,7 @@ def _write_openvino(
     source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
 ) -> None:
     from soprano.backends.openvino import convert
-    from soprano.backends.untracked import ov
+    from soprano.backends.openvino_import import ov
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from soprano.export.graph import WIDENED
+from soprano.onnx_graphs.writer import WIDENED
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -269,7 +269,7 @@ def _products(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def _constants(blocks: Blocks, name: str) -> Any:
     """The nodes that widen a matrix, without the columns that pad a lone block."""
-    from soprano.backends.untracked import ops
+    from soprano.backends.openvino_import import ops
 
     rows, count, block = blocks.levels.shape
     block = min(block, blocks.columns)
@@ -283,7 +283,7 @@ def _constants(blocks: Blocks, name: str) -> Any:
 
 
 def _constant(levels: UInt8, bits: int, name: str) -> Any:
-    from soprano.backends.untracked import ops, ov
+    from soprano.backends.openvino_import import ops, ov
 
     if bits == 8:
         return ops.constant(levels, name=name)

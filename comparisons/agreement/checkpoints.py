@@ -1,0 +1,196 @@
+"""Random checkpoints in the published layout, as both programs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from fixtures.micro_models import decoder_weights, language_model_weights, write_json
+from soprano.checkpoint.config_json import parse_language_model
+from soprano.config import DecoderConfig
+
+TEXT_PIECES = 188  # of the published vocabulary of 8192: 4 controls, 8000 audio tokens, text
+HIDDEN = 512
+BRANCH_GAIN = 8
+HEAD_GAIN = 3
+LETTERS = " !',-.?abcdefghijklmnopqrstuvwxyz"
+
+# The one decoder that soprano-tts 0.2.0 builds, whatever the folder holds.
+DECODER = DecoderConfig(
+    input_size=HIDDEN,
+    dim=768,
+    intermediate_dim=2304,
+    num_layers=8,
+    input_kernel_size=1,
+    kernel_size=3,
+    frames_per_token=4,
+    n_fft=2048,
+    hop_length=512,
+    win_length=2048,
+    sample_rate=32000,
+)
+# The older generation: another input convolution, another width.
+OLDER_DECODER = replace(DECODER, dim=512, intermediate_dim=1536, input_kernel_size=3)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The numbers of one checkpoint.
+
+    With its `stop_gain` utterances end after some tens of ids; with 0 they never end.
+    """
+
+    name: str
+    seed: int
+    layers: int
+    width: int
+    heads: int
+    key_heads: int
+    head_dim: int
+    audio_tokens: int
+    tied: bool
+    rope_theta: float
+    storage: torch.dtype
+    stop_gain: float
+    newer_spelling: bool
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The `config.json`: no number of the sound, as in the published files."""
+        dtype = str(self.storage).removeprefix("torch.")
+        spelling: dict[str, Any] = {"rope_theta": self.rope_theta, "torch_dtype": dtype}
+        if self.newer_spelling:
+            rope = {"rope_theta": self.rope_theta, "rope_type": "default"}
+            spelling = {"rope_parameters": rope, "dtype": dtype}
+        return {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "vocab_size": 4 + self.audio_tokens + TEXT_PIECES,
+            "hidden_size": HIDDEN,
+            "intermediate_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads,
+            "head_dim": self.head_dim,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": self.tied,
+            "max_position_embeddings": 512,
+            "hidden_act": "silu",
+            "attention_bias": False,
+            "bos_token_id": None,
+            "eos_token_id": 3,
+            "pad_token_id": 3,
+            **spelling,
+        }
+
+
+# Everything the two spellings, the two ways to store weights and tied embeddings can show.
+SMALL = Checkpoint(
+    name="small",
+    seed=41,
+    layers=3,
+    width=320,
+    heads=6,
+    key_heads=2,
+    head_dim=48,
+    audio_tokens=64,
+    tied=True,
+    rope_theta=1e6,
+    storage=torch.float32,
+    stop_gain=1.6,
+    newer_spelling=False,
+)
+# The published numbers, in the published precision.
+PUBLISHED = Checkpoint(
+    name="published size",
+    seed=43,
+    layers=17,
+    width=2304,
+    heads=4,
+    key_heads=1,
+    head_dim=128,
+    audio_tokens=8000,
+    tied=False,
+    rope_theta=10000.0,
+    storage=torch.bfloat16,
+    stop_gain=2.4,
+    newer_spelling=True,
+)
+
+
+def write(
+    checkpoint: Checkpoint, folder: Path, corpus: Iterable[str], decoder: DecoderConfig = DECODER
+) -> Path:
+    """Write a checkpoint folder; `corpus` is what its tokenizer learns its text pieces from."""
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", checkpoint.config)
+    tokenizer = _tokenizer(checkpoint.audio_tokens, corpus)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "unk_token": "[UNK]",
+            "eos_token": "[STOP]",
+            "pad_token": "[STOP]",
+            "padding_side": "left",
+        },
+    )
+    save_file(_language_model(checkpoint), folder / "model.safetensors", {"format": "pt"})
+    state = {
+        name: torch.tensor(values).to(checkpoint.storage)
+        for name, values in decoder_weights(decoder, checkpoint.seed + 1, loudness=1.0).items()
+    }
+    # Training code keeps its window beside the weights, and the other program insists on it.
+    state["head.istft.window"] = torch.hann_window(decoder.win_length)
+    torch.save(state, folder / "decoder.pth")
+    return folder
+
+
+def _language_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    config = parse_language_model(checkpoint.config)
+    weights = language_model_weights(config, checkpoint.seed)
+    head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
+    weights[head][config.eos_token_id] *= checkpoint.stop_gain
+    if config.tie_word_embeddings:
+        # Logits of size 1: near ties must come up.
+        weights["model.norm.weight"] /= abs(weights["model.norm.weight"]).mean()
+        # The embedding must drown in what the layers add, else each id predicts itself.
+        for name in weights:
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weights[name] *= BRANCH_GAIN
+    else:
+        # Thousands of ids: with smaller logits every path would soon meet a near tie.
+        weights[head] *= HEAD_GAIN
+    return {name: torch.tensor(values).to(checkpoint.storage) for name, values in weights.items()}
+
+
+def _tokenizer(audio_tokens: int, corpus: Iterable[str]) -> Tokenizer:
+    """A tokenizer of the published form, its text pieces learnt from `corpus`."""
+    controls = ["[UNK]", "[TEXT]", "[START]", "[STOP]", *(f"[{i}]" for i in range(audio_tokens))]
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Split(Regex(r"\s+|\w+|[^\w\s]+"), "isolated"),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(controls) + TEXT_PIECES,
+        special_tokens=[AddedToken(name, normalized=False) for name in controls],
+        initial_alphabet=list(LETTERS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    # The published file carries these settings of its training batches.
+    tokenizer.enable_padding(direction="left", pad_id=0, pad_token="[STOP]")
+    return tokenizer

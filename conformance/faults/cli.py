@@ -1,0 +1,118 @@
+"""`python -m conformance faults`: plant every fault, and show what the suite said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from conformance.faults import Fault, catalogue
+from conformance.faults import kill_matrix as matrix
+from conformance.faults.kill_matrix import Result
+
+# Faults of stages that all backends share are judged on the first backend only.
+SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
+
+
+def chosen(only: Sequence[str]) -> list[Fault]:
+    """The faults whose number begins with, or whose name is, one of `only`; all without any."""
+    found = [
+        fault
+        for fault in catalogue().values()
+        if not only or any(fault.number.startswith(key) or fault.name == key for key in only)
+    ]
+    if not found:
+        raise click.UsageError(f"no fault is named {', '.join(only)}")
+    return found
+
+
+def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault, str]]:
+    """Each fault with the backends to judge it on."""
+    found = []
+    for fault in faults:
+        able = [name for name in backends if not fault.backends or name in fault.backends]
+        shared = not fault.harmless and set(fault.stage.blame) <= set(SHARED)
+        found += [(fault, name) for name in (able[:1] if shared else able)]
+    return found
+
+
+@click.command()
+@click.option("--list", "listing", is_flag=True, help="Show the catalogue and end.")
+@click.option("--only", multiple=True, metavar="ID", help="These numbers (or beginnings) or names.")
+@click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first that fails.")
+@click.option("--resume", is_flag=True, help="Keep the results that the JSON file already has.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("faults"), show_default=True,
+    help="Folder for faults.json and one log a fault.",
+)  # fmt: skip
+def faults(
+    listing: bool,
+    only: Sequence[str],
+    backends: Sequence[str],
+    jobs: int,
+    whole: bool,
+    resume: bool,
+    output: Path,
+) -> None:
+    """Plant each known fault and harmless variation, and run the suite on it.
+
+    Exit status 1 when a fault is missed or blamed on a wrong stage, or a variation alarms.
+    """
+    wanted = chosen(only)
+    if listing:
+        for fault in wanted:
+            kind = "harmless" if fault.harmless else "hard" if fault.hard else ""
+            click.echo(
+                f"{fault.number}  {fault.stage.name:17} {kind:8} {fault.name}: {fault.story}"
+            )
+        return
+    document = output / "faults.json"
+    results = matrix.read(document) if resume else []
+    known = {(result.number, result.backend) for result in results}
+    waiting = [(f, b) for f, b in pairs(wanted, backends) if (f.number, b) not in known]
+    total = len(waiting) + len(results)
+    with click.progressbar(
+        length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        bar.update(len(results))
+        for result in matrix.run(waiting, jobs, output / "logs", whole):
+            results.append(result)
+            matrix.write(document, results)
+            bar.update(1)
+    order = {number: place for place, number in enumerate(catalogue())}
+    results.sort(key=lambda result: (order.get(result.number, 0), result.backend))
+    matrix.write(document, results)
+    show(results)
+    sys.exit(0 if results and all(result.right for result in results) else 1)
+
+
+def show(results: Sequence[Result]) -> None:
+    """The matrix as a table, then its totals."""
+    for result in results:
+        size = f"{result.quantity}: {result.worst} of {result.limit}" if result.worst else ""
+        first = " ".join(result.requirements[:6]) + (" ..." if result.requirements[6:] else "")
+        line = f"{result.number} {result.name:42} {result.backend:12} {result.verdict:11} "
+        line += f"{result.blamed:2} {first:33} {size}{result.broken}"
+        click.echo(line.rstrip())
+        for convention in result.conventions:
+            click.echo(f"      {convention}")
+    for backend in sorted({result.backend for result in results}):
+        own = [result for result in results if result.backend == backend]
+        click.echo(f"{backend}: {json.dumps(totals(own))}")
+
+
+def totals(results: Sequence[Result]) -> dict[str, int]:
+    planted = [result for result in results if not result.harmless]
+    return {
+        "faults": len(planted),
+        "caught": sum(bool(result.requirements) for result in planted),
+        "blamed rightly": sum(result.right for result in planted),
+        "harmless variations": len(results) - len(planted),
+        "alarms": sum(bool(r.requirements) for r in results if r.harmless),
+        "broken": sum(bool(r.broken) for r in results),
+    }

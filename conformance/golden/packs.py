@@ -1,0 +1,169 @@
+"""Golden vectors of a model: inputs, float64 expectations, and the reference's own error.
+
+They come from the golden pack that a model's identity names, with the noise floors that the float32
+PyTorch reference had when the pack was built; or expectations are evaluated on the spot from the
+model's weights, and the floors measured with PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.golden.expectations import evaluate
+from conformance.golden.inputs import Arrays
+from conformance.golden.observations import observe
+from conformance.judging.compare import row_rms
+from soprano.checkpoint.folder import ModelFolder, locate
+from soprano.checkpoint.tensors import identity
+from soprano.synthesis import DEFAULT_MODEL
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The float32 reference's error against the float64 expectation.
+
+    Of all elements, of the worst element, and of the worst row (what the last axis holds).
+    """
+
+    rms: float
+    worst: float
+    row: float
+    precision: str = "fp32"  # the class whose error it is
+
+
+@dataclass(frozen=True)
+class Vectors:
+    arrays: Arrays
+    floors: dict[str, Floor]
+    source: str  # where expectations and floors came from, for reports
+
+
+def fixtures_folder() -> Path:
+    """The fixtures in the installed package, else in the checkout."""
+    packed = _PACKAGE / "data"
+    return packed if packed.is_dir() else _PACKAGE.parent / "fixtures"
+
+
+def fixture_models() -> list[Path]:
+    """The model folders that come with the suite, the trained voice included."""
+    from soprano.checkpoint.folder import embedded_models
+
+    found = {
+        path.parent.name: path.parent for path in fixtures_folder().glob("micro/*/config.json")
+    }
+    return [path for _, path in sorted({**embedded_models(), **found}.items())]
+
+
+def model_identity(folder: ModelFolder) -> str | None:
+    """The hash of the source weights: a bundle's manifest tells, else it is computed."""
+    manifest = folder.path / "manifest.json"
+    if manifest.is_file():
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["model"]["identity"])
+    if not folder.has_weights:
+        return None
+    parts = {"lm": folder.language_model_weights(), "decoder": folder.decoder_weights()}
+    return identity(
+        (f"{part}:{name}", values) for part, own in parts.items() for name, values in own.items()
+    )
+
+
+def is_trained_voice(folder: ModelFolder) -> bool:
+    """Whether a model is the embedded voice, the one whose weights speak words, or made from it."""
+    embedded = ModelFolder.open(locate(DEFAULT_MODEL))
+    return model_identity(folder) == model_identity(embedded)
+
+
+def read_packs() -> dict[str, Path]:
+    """The golden packs at hand by the identity of their models."""
+    found = {}
+    for path in sorted((fixtures_folder() / "golden").glob("*.safetensors")):
+        found[read_metadata(path)["identity"]] = path
+    return found
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
+
+
+def read_pack(path: Path) -> Vectors:
+    from safetensors.numpy import load_file
+
+    floors = json.loads(read_metadata(path)["floors"])
+    return Vectors(
+        load_file(path),
+        {name: Floor(**floor) for name, floor in floors.items()},
+        f"pack {path.name}",
+    )
+
+
+def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
+    """The vectors a model is judged by: of its own weights, or of the reference's.
+
+    Raises:
+        LookupError: there is neither a pack nor weights, or no noise floor can be had.
+    """
+    folder = ModelFolder.open(model)
+    source = ModelFolder.open(reference) if reference else folder
+    # Rounded weights are another model: they are judged by what they are, not by their source.
+    rounded = folder.precision != "fp32" and source.has_weights
+    pack = None if reference or rounded else read_packs().get(model_identity(folder) or "")
+    if pack is None and not source.has_weights:
+        raise LookupError(
+            f"{model} carries no weights and no golden pack is of its model: "
+            "name its checkpoint with --reference"
+        )
+    if pack:
+        return read_pack(pack)
+    arrays = evaluate(source)
+    try:
+        floors = measure_floors(source, arrays)
+    except ImportError:
+        raise LookupError("the noise floor needs PyTorch: install the extra [torch]") from None
+    return Vectors(arrays, floors, f"oracle on {source.path.name}, floors measured with PyTorch")
+
+
+def measure_floors(
+    folder: ModelFolder, arrays: Arrays, threads: int | None = None
+) -> dict[str, Floor]:
+    """The error of the plain PyTorch reference on every quantity that has an expectation."""
+    from soprano.backends.pytorch_reference import PlainPyTorchBackend
+
+    reference = PlainPyTorchBackend(folder, precision=folder.precision, threads=threads)
+    return floors_of(observe(reference, arrays), arrays)
+
+
+def floors_of(observed: Arrays, arrays: Arrays) -> dict[str, Floor]:
+    """The errors of what was observed."""
+    floors = {name: _floor(values, arrays[name]) for name, values in observed.items()}
+    expected = arrays["spectrum"]
+    floors["relative spectrum"] = _floor(
+        relative(observed["spectrum"], expected), relative(expected, expected)
+    )
+    return floors
+
+
+def _floor(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Floor:
+    error = np.abs(actual.astype(np.float64) - expected)
+    return Floor(float(np.sqrt(np.mean(error**2))), float(error.max()), float(row_rms(error).max()))
+
+
+def relative(spectrum: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Complex values, flat, in units of the expected magnitude; silent bins are left out.
+
+    Quiet bins count as much as loud ones here, whose errors hide theirs in absolute terms.
+    """
+    magnitude = np.hypot(*expected.reshape(-1, 2).astype(np.float64).T)[:, None]
+    heard = magnitude[:, 0] > 0
+    scaled = spectrum.reshape(-1, 2)[heard].astype(np.float64) / magnitude[heard]
+    return scaled.ravel().astype(np.float32)

@@ -1,0 +1,221 @@
+"""The pytest hooks that keep the ledger: a record of each test, and the reports of the run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance.options import option
+
+if TYPE_CHECKING:
+    from conformance.judging.deviations import Deviation
+    from conformance.judging.judge import TestRecord
+
+PACKAGE = Path(__file__).parent
+RECORDS = pytest.StashKey[list["TestRecord"]]()
+RECORD = pytest.StashKey["TestRecord"]()
+ATTESTED = pytest.StashKey[dict[str, Any]]()
+_CLAIMS = pytest.StashKey[list["Deviation"]]()
+_LOST = pytest.StashKey[bool]()
+_SENT = "conformance"  # what a worker of pytest-xdist sends when it is done
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDS] = []
+    config.stash[ATTESTED] = {}
+    config.stash[_LOST] = False
+    folder = option(config, "report_dir")
+    if folder and not getattr(config.option, "xmlpath", None):
+        config.option.xmlpath = str(Path(folder) / "junit.xml")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    from conformance.judging import deviations
+
+    named = option(session.config, "deviations")
+    paths = [deviations.DEFAULT, *([Path(named)] if named else [])]
+    try:
+        claims = [claim for path in paths for claim in deviations.read(path)]
+    except deviations.DeviationError as error:
+        raise pytest.UsageError(str(error)) from None
+    session.config.stash[_CLAIMS] = claims
+
+
+def requirements_of(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(r for mark in item.iter_markers("requirement") for r in mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    from conformance.judging.judge import TestRecord
+
+    if PACKAGE in item.path.parents or requirements_of(item):
+        names, subject = requirements_of(item), _subject(item)
+        claims = tuple(c for c in item.config.stash[_CLAIMS] if c.applies(names, subject))
+        item.stash[RECORD] = TestRecord(item.nodeid, names, subject, claims=claims)
+        item.config.stash[RECORDS].append(item.stash[RECORD])
+    return (yield)
+
+
+def _subject(item: pytest.Item) -> str:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if "backend" in parameters:
+        name, model = parameters["backend"]
+        return f"{name}-{model.name}"
+    stages = [value for name, value in parameters.items() if name.endswith("_stage")]
+    return stages[0] if stages else "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report: pytest.TestReport = yield
+    record = item.stash.get(RECORD, None)
+    if record is None or not record.requirements:
+        return report
+    if report.when == "call" and report.passed and not record.comparisons:
+        _fail(report, "the test passed without having compared anything")
+    if report.skipped:
+        _enter_skip(record, report, call)
+    elif report.failed:
+        record.verdict, record.message = _failure(report, call)
+    elif report.when == "call":
+        record.verdict = "deviation" if record.deviated else "tie" if record.ties else "pass"
+    if report.when == "call":
+        report.user_properties += _properties(record)
+    if report.failed and report.when == "call":
+        report.sections.append(("repeat with", _repeat_command(item)))
+        attested = item.config.stash[ATTESTED].get(record.subject, {})
+        text = ", ".join(f"{name} {field['value']}" for name, field in attested.items())
+        report.sections.append(("effective configuration", f"{record.subject}: {text}"))
+    return report
+
+
+def _fail(report: pytest.TestReport, message: str) -> None:
+    report.outcome = "failed"
+    report.longrepr = message
+
+
+def _enter_skip(record: TestRecord, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    from conformance.judging import skips
+
+    said = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
+    allowed = skips.reason(record.requirements)
+    if call.excinfo is not None and call.excinfo.errisinstance(skips.NotDeclared):
+        record.verdict, record.message = "not-applicable", said
+    elif allowed is not None:
+        record.verdict, record.message = "skipped", allowed
+    else:
+        record.verdict, record.message = "error", f"skipped, and not by a listed reason: {said}"
+        _fail(report, record.message)
+
+
+def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[str, str]:
+    from conformance.judging.judge import MistrustedError
+
+    message = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
+    if report.when != "call":
+        return "error", message
+    mistrusted = call.excinfo is not None and call.excinfo.errisinstance(MistrustedError)
+    return "mistrusted" if mistrusted else "fail", message
+
+
+def _properties(record: TestRecord) -> list[tuple[str, str]]:
+    """What goes into JUnit beside the outcome."""
+    nearest = max(record.comparisons, key=lambda comparison: comparison.share(), default=None)
+    return [
+        ("requirements", " ".join(record.requirements)),
+        ("subject", record.subject),
+        ("verdict", record.verdict),
+        ("elements compared", str(sum(c.elements for c in record.comparisons))),
+        ("nearest to its limit", str(nearest) if nearest else "nothing was compared"),
+    ]
+
+
+def _repeat_command(item: pytest.Item) -> str:
+    arguments = " ".join(str(argument) for argument in item.config.invocation_params.args)
+    return f"pytest {arguments} -k '{item.name}'"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run whose tests all passed is red all the same where a verdict is, or evidence is lost."""
+    from conformance.report.verdicts import RED, by_subject
+
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_SENT] = pickle.dumps((config.stash[RECORDS], config.stash[ATTESTED]))
+        return
+    results = by_subject(_judged(config))
+    verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
+    red = config.stash[_LOST] or any(verdict in RED for verdict in verdicts)
+    if exitstatus == pytest.ExitCode.OK and red:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The evidence of a worker, where pytest-xdist spreads the tests over several."""
+    sent = getattr(node, "workeroutput", {}).get(_SENT)
+    if sent is None:
+        node.config.stash[_LOST] = True
+        return
+    records, attested = pickle.loads(sent)
+    node.config.stash[RECORDS] += records
+    node.config.stash[ATTESTED] |= attested
+
+
+def _judged(config: pytest.Config) -> list[TestRecord]:
+    return [record for record in config.stash[RECORDS] if record.requirements]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    from conformance.report import margins
+    from conformance.report.verdicts import summarize
+
+    records = _judged(config)
+    if not records:
+        return
+    terminalreporter.section("conformance by requirement")
+    for name, entry in summarize(records).items():
+        terminalreporter.write_line(_line(name, entry))
+        for failure in entry["failures"]:
+            terminalreporter.write_line(f"         {_short(failure)}")
+    if table := margins.lines(records):
+        terminalreporter.section("errors in noise floors of the reference, and limits used")
+        for line in table:
+            terminalreporter.write_line(line)
+    _write_document(config, records)
+
+
+def _short(failure: str) -> str:
+    """One line of a failure: what it says, then the test, whose path may be long."""
+    node, colon, said = failure.splitlines()[0].partition(": ")
+    return f"{said[:160]} ({node})" if colon else node
+
+
+def _line(name: str, entry: dict[str, Any]) -> str:
+    nearest = entry["nearest"]
+    share = ""
+    if nearest and nearest["limit"] and isinstance(nearest["share"], float):
+        share = f"{nearest['quantity']}: {nearest['share']:.0%} of its limit"
+    return (
+        f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
+        f"{entry['elements']:>12,} compared  {share}"
+    )
+
+
+def _write_document(config: pytest.Config, records: list[TestRecord]) -> None:
+    from conformance.report.json_document import document
+
+    folder = option(config, "report_dir")
+    if not folder:
+        return
+    path = Path(folder) / "conformance.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = document(records, config.stash[ATTESTED])
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

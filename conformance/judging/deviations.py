@@ -1,0 +1,75 @@
+"""Claims of known deviation: who answers for it, how large it is, and until when.
+
+A claim is strict: one that no longer holds, has expired or is met by nothing is red.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from conformance.judging.compare import Comparison
+
+DEFAULT = Path(__file__).parent / "deviations.toml"
+EXACT = "exact"
+
+
+class DeviationError(ValueError):
+    """A claim that does not say all that it must."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One claim; `subject` is a pattern of "backend-model", such as "onnx_cpu-*"."""
+
+    requirement: str
+    subject: str
+    owner: str
+    reason: str
+    expires: date
+    bound: float | str  # how many times its limit an error may be, or "exact" where none applies
+
+    def applies(self, requirements: tuple[str, ...], subject: str) -> bool:
+        return self.requirement in requirements and fnmatchcase(subject, self.subject)
+
+    def covers(self, comparison: Comparison) -> bool:
+        """Whether a comparison that failed stays within what is claimed."""
+        if isinstance(self.bound, str):
+            return comparison.limit == 0
+        return comparison.share() <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.requirement} on {self.subject} ({self.owner}: {self.reason})"
+
+
+def read(path: Path) -> list[Deviation]:
+    """The claims of a file.
+
+    Raises:
+        DeviationError: the file cannot be read, or a claim lacks a field or has another.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DeviationError(f"{path}: {error}") from None
+    if unknown := set(document) - {"deviation"}:
+        raise DeviationError(f"{path}: only [[deviation]] is known, not {sorted(unknown)}")
+    return [_parse(path, entry) for entry in document.get("deviation", [])]
+
+
+def _parse(path: Path, entry: dict[str, Any]) -> Deviation:
+    kinds: dict[str, Any] = dict.fromkeys(("requirement", "subject", "owner", "reason"), str)
+    kinds |= {"expires": date, "bound": (int, float, str)}
+    if set(entry) != set(kinds):
+        raise DeviationError(f"{path}: a claim needs exactly {', '.join(kinds)}, got {entry}")
+    for name, kind in kinds.items():
+        if not isinstance(entry[name], kind) or entry[name] == "":
+            raise DeviationError(f"{path}: {name} of a claim is {entry[name]!r}")
+    bound = entry["bound"]
+    if bound != EXACT and not (isinstance(bound, (int, float)) and bound > 1):
+        raise DeviationError(f"{path}: bound is a number over 1 or {EXACT!r}, got {bound!r}")
+    return Deviation(**entry)

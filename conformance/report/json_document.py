@@ -1,0 +1,47 @@
+"""`conformance.json`: the machine-readable report, described by `schema.json`."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from conformance.judging.judge import TestRecord
+from conformance.report.margins import margins
+from conformance.report.verdicts import by_subject
+
+SCHEMA_VERSION = 2
+_TOLD = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
+
+
+def document(records: list[TestRecord], backends: dict[str, Any]) -> dict[str, Any]:
+    """One verdict a requirement and subject, with its evidence."""
+    results = by_subject(records)
+    verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": environment(),
+        "backends": backends,
+        "results": results,
+        "margins": {
+            backend: {quantity: asdict(margin) for quantity, margin in own.items()}
+            for backend, own in margins(records).items()
+        },
+        "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+    }
+
+
+def environment() -> dict[str, str]:
+    """What the run ran on."""
+    found = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+    for name in _TOLD:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

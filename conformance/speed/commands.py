@@ -1,0 +1,64 @@
+"""What `python -m conformance bench` does: save and compare a run, or hold the gate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.speed.regression_gate import conforms, measure, tree_of
+from conformance.speed.saved_runs import newest_with
+
+# Enough to see that every benchmark runs and is found again; a comparison that counts is the gate.
+_QUICK = ("--benchmark-min-rounds=2", "--benchmark-max-time=0.1", "--slowdown=5")
+
+
+def save_and_compare(
+    storage: Path, backends: Sequence[str], model: str, arguments: Sequence[str]
+) -> int:
+    """Save a run, then compare another with it; the exit status."""
+    for mode in ("--benchmark-autosave", "--benchmark-compare"):
+        command = [*_pytest(storage, backends, model, mode), *_QUICK, *arguments]
+        if status := subprocess.run(command).returncode:
+            return 1 if status == 1 else 2
+    return 0
+
+
+def gate(
+    checkout: Path, storage: Path, backends: Sequence[str], model: str, against: str | None
+) -> int:
+    """Measure the baseline commit and the checkout in turns; the exit status.
+
+    Raises:
+        LookupError: no saved run holds these benchmarks, or its commit is gone.
+    """
+    commit = against or newest_with(storage, _names(storage, backends, model)).commit
+    status = 0
+    with tree_of(checkout, commit) as baseline:
+        print(f"gate: {checkout.resolve().name} against commit {commit[:12]}")
+        for backend in backends:
+            if not conforms(backend, model):
+                print(f"{backend}-{model}: does not conform, so it is not timed")
+                status = 1
+                continue
+            for verdict in measure(baseline, checkout.resolve(), backend, model):
+                print(f"{backend}-{model} {verdict}", flush=True)
+                status = max(status, int(verdict.slower))
+    return status
+
+
+def _names(storage: Path, backends: Sequence[str], model: str) -> list[str]:
+    """The names of the benchmarks as they are now."""
+    command = [*_pytest(storage, backends, model, "--benchmark-autosave"), "--collect-only"]
+    listing = subprocess.run(command, capture_output=True, text=True).stdout
+    return [line.split("::", 1)[1] for line in listing.splitlines() if "::bench_" in line]
+
+
+def _pytest(storage: Path, backends: Sequence[str], model: str, mode: str) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["--pyargs", "conformance", "--model", model, mode]
+    command += [f"--benchmark-storage=file://{storage.resolve()}"]
+    for backend in backends:
+        command += ["--backend", backend]
+    return command

@@ -1,0 +1,183 @@
+"""A model folder: where it is, what it holds, and its tensors.
+
+Two kinds of folder are models: a checkpoint (the published layout) and a bundle that `soprano
+export` made. Both carry config.json and tokenizer.json; only a checkpoint must carry weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from soprano.checkpoint.config_json import (
+    parse_decoder,
+    parse_language_model,
+    read_generation_defaults,
+    read_json,
+)
+from soprano.checkpoint.hub import fetch_model, is_hub_name
+from soprano.checkpoint.tensors import (
+    Float32,
+    Shapes,
+    Tensor,
+    decoder_shapes,
+    index_file,
+    index_folder,
+    is_derived,
+    language_model_shapes,
+    require_shapes,
+)
+from soprano.config import GenerationOptions, ModelConfig
+from soprano.errors import MissingExtraError, ModelError
+
+Shaped = TypeVar("Shaped", Tensor, Float32)
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def embedded_models() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    found = sorted((_PACKAGE / "models").glob("*/config.json"))
+    return {path.parent.name: path.parent for path in found}
+
+
+def locate(model: str | Path) -> Path:
+    """The folder of a model given by an embedded model's name, a path, or a name of the hub.
+
+    Raises:
+        ModelError: there is no such folder or model; see `soprano.checkpoint.hub.fetch_model`.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    embedded = embedded_models()
+    if str(model) in embedded:
+        return embedded[str(model)]
+    if folder.exists():
+        raise ModelError(f"model {str(model)!r} is a file; wanted a checkpoint or bundle folder")
+    if isinstance(model, str) and is_hub_name(model):
+        return fetch_model(model)
+    raise ModelError(
+        f"no model {str(model)!r}: neither a folder nor one of the embedded models "
+        f"({', '.join(embedded) or 'none is installed'})"
+    )
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Read access to one model folder; nothing is read before it is asked for."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, model: str | Path) -> ModelFolder:
+        folder = cls(locate(model))
+        read_json(folder.path / "config.json")
+        return folder
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        document = read_json(self.path / "config.json")
+        language_model = parse_language_model(document)
+        return ModelConfig(language_model, parse_decoder(document, self._decoder_shapes()))
+
+    @cached_property
+    def generation_defaults(self) -> GenerationOptions:
+        return read_generation_defaults(self.path)
+
+    @cached_property
+    def precision(self) -> str:
+        """The precision class of the graphs here: a bundle's manifest tells, else float32."""
+        return str(self._precision.get("class", "fp32"))
+
+    def activations(self, runtime: str) -> str:
+        """What the graphs for a runtime ("onnx", "openvino") may round products' inputs to."""
+        return str(self._precision.get("activations", {}).get(runtime, "float32"))
+
+    @property
+    def quantised(self) -> bool:
+        """Whether large matrices are held in few bits."""
+        return self.precision.startswith("int")
+
+    @cached_property
+    def _precision(self) -> dict[str, Any]:
+        path = self.path / "manifest.json"
+        return dict(read_json(path)["precision"]) if path.exists() else {}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks' own weights are here (a quantised bundle carries none)."""
+        language_model = ("model.safetensors", "model.safetensors.index.json")
+        decoder = ("decoder.safetensors", "decoder.pth")
+        return all(
+            any((self._weights / name).exists() for name in names)
+            for names in (language_model, decoder)
+        )
+
+    @property
+    def _weights(self) -> Path:
+        """Where the safetensors files lie: a bundle has them beside its ONNX graphs."""
+        beside = self.path / "onnx"
+        return beside if any(beside.glob("*.safetensors")) else self.path
+
+    @cached_property
+    def language_model_index(self) -> dict[str, Tensor]:
+        """Where the language model's tensors lie, by their names in the checkpoint."""
+        config = self.config.language_model
+        index = index_folder(self._weights, "model")
+        if config.tie_word_embeddings:
+            index.pop("lm_head.weight", None)  # some files store the tied matrix twice
+        return _checked(self.path, index, language_model_shapes(config))
+
+    @cached_property
+    def decoder_index(self) -> dict[str, Tensor]:
+        """Where the decoder's tensors lie; empty where they are in a `decoder.pth`."""
+        index = self._decoder_file
+        return _checked(self.path, index, decoder_shapes(self.config.decoder)) if index else {}
+
+    @cached_property
+    def _decoder_file(self) -> dict[str, Tensor]:
+        path = self._weights / "decoder.safetensors"
+        return index_file(path) if path.exists() else {}
+
+    def _decoder_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        if self._decoder_file:
+            return {name: tensor.shape for name, tensor in self._decoder_file.items()}
+        if (self.path / "decoder.pth").exists():
+            return {name: values.shape for name, values in self._decoder_pth.items()}
+        return None
+
+    @cached_property
+    def _decoder_pth(self) -> dict[str, Float32]:
+        # A pickle: only torch reads it, and only as plain tensors.
+        try:
+            from soprano.checkpoint.pickled import read_state_dict
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{self.path / 'decoder.pth'} needs PyTorch: "
+                f"pip install 'soprano-conformance[torch]' ({error})"
+            ) from None
+
+        return read_state_dict(self.path / "decoder.pth")
+
+    def language_model_weights(self) -> dict[str, Float32]:
+        """The language model's tensors as float32, by their names in the checkpoint."""
+        return {name: tensor.read() for name, tensor in self.language_model_index.items()}
+
+    def decoder_weights(self) -> dict[str, Float32]:
+        """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`."""
+        if index := self.decoder_index:
+            return {name: tensor.read() for name, tensor in index.items()}
+        if not (self.path / "decoder.pth").exists():
+            raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
+        return _checked(self.path, self._decoder_pth, decoder_shapes(self.config.decoder))
+
+
+def _checked(path: Path, tensors: Mapping[str, Shaped], wanted: Shapes) -> dict[str, Shaped]:
+    """The tensors that a network needs, all there and no other, of the shapes it needs."""
+    own = {name: values for name, values in tensors.items() if not is_derived(name)}
+    require_shapes(path, {name: values.shape for name, values in own.items()}, wanted)
+    return own

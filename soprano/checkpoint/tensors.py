@@ -1,0 +1,181 @@
+"""The tensors of a checkpoint: where they lie, and which names and shapes its config requires.
+
+Read from safetensors files without a framework.
+
+Source of the format: https://github.com/huggingface/safetensors (8 bytes of header length,
+a JSON header, then the data).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from soprano.config import DecoderConfig, LanguageModelConfig
+from soprano.errors import ModelError
+
+Float32 = npt.NDArray[np.float32]
+Shapes = dict[str, tuple[int, ...]]
+
+_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies: bytes `offset` to `offset + length` of `path`, which is no link."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+    def read(self) -> Float32:
+        """The values widened to float32 (exact from bf16 and fp16, rounded from float64)."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            raw = file.read(self.length)
+        if self.dtype == "BF16":
+            # bfloat16 is the upper half of a float32.
+            widened = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            widened = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[self.dtype])
+        return np.ascontiguousarray(widened.reshape(self.shape), dtype=np.float32)
+
+
+def index_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file by name, checked against the file's size."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or 8 + length > size:
+                raise ModelError(f"{path} is truncated: its header is incomplete")
+            header = json.loads(file.read(length))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} has no {path.name}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} is not a safetensors file: {error}") from None
+    header.pop("__metadata__", None)
+    return {name: _entry(path, name, entry, 8 + length, size) for name, entry in header.items()}
+
+
+def _entry(path: Path, name: str, entry: Mapping[str, object], start: int, size: int) -> Tensor:
+    try:
+        dtype = str(entry["dtype"])
+        shape = tuple(int(n) for n in entry["shape"])  # type: ignore[attr-defined]
+        first, last = (int(n) for n in entry["data_offsets"])  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: the header entry of {name!r} is damaged: {error}") from None
+    if dtype not in _ITEM_BYTES:
+        raise ModelError(f"{path}: {name} has type {dtype}; wanted {', '.join(_ITEM_BYTES)}")
+    if last - first != int(np.prod(shape, dtype=np.int64)) * _ITEM_BYTES[dtype]:
+        raise ModelError(f"{path}: the header entry of {name!r} does not fit its shape {shape}")
+    if start + last > size:
+        raise ModelError(f"{path} is truncated: {name} ends at byte {start + last} of {size}")
+    return Tensor(path.resolve(), dtype, shape, start + first, last - first)
+
+
+def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
+    """The tensors of `stem.safetensors`, or of the shards that its index file names."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if (folder / f"{stem}.safetensors").exists() or not index.exists():
+        return index_file(folder / f"{stem}.safetensors")
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{index} cannot be read: {error}") from None
+    shards = {name: index_file(folder / name) for name in sorted(set(places.values()))}
+    if lost := [name for name, shard in places.items() if name not in shards[shard]]:
+        raise ModelError(f"{index} places {lost[0]} in {places[lost[0]]}, which lacks it")
+    return {name: shards[shard][name] for name, shard in places.items()}
+
+
+def identity(tensors: Iterable[tuple[str, Float32]]) -> str:
+    """SHA-256 over the widened values by name: the same for every container and storage type."""
+    digest = hashlib.sha256()
+    for name, values in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values, dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def language_model_shapes(config: LanguageModelConfig) -> Shapes:
+    """The tensors of a Qwen3 language model, each matrix (outputs, inputs)."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    queries = config.num_attention_heads * config.head_dim
+    keys = config.num_key_value_heads * config.head_dim
+    layer = {
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+        "self_attn.q_proj": (queries, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, queries),
+        "self_attn.q_norm": (config.head_dim,),
+        "self_attn.k_norm": (config.head_dim,),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    shapes: Shapes = {
+        "model.embed_tokens.weight": (config.vocab_size, hidden),
+        "model.norm.weight": (hidden,),
+    }
+    for number in range(config.num_hidden_layers):
+        for name, shape in layer.items():
+            shapes[f"model.layers.{number}.{name}.weight"] = shape
+    if not config.tie_word_embeddings:
+        shapes["lm_head.weight"] = (config.vocab_size, hidden)
+    return shapes
+
+
+def decoder_shapes(config: DecoderConfig) -> Shapes:
+    """The tensors of a Vocos decoder and its head."""
+    dim, inner = config.dim, config.intermediate_dim
+    block = {
+        "dwconv.weight": (dim, 1, config.kernel_size),
+        "dwconv.bias": (dim,),
+        "norm.weight": (dim,),
+        "norm.bias": (dim,),
+        "pwconv1.weight": (inner, dim),
+        "pwconv1.bias": (inner,),
+        "pwconv2.weight": (dim, inner),
+        "pwconv2.bias": (dim,),
+        "gamma": (dim,),
+    }
+    shapes: Shapes = {
+        "decoder.embed.weight": (dim, config.input_size, config.input_kernel_size),
+        "decoder.embed.bias": (dim,),
+        "head.out.weight": (config.n_fft + 2, dim),
+        "head.out.bias": (config.n_fft + 2,),
+    }
+    for norm in ("norm", "final_layer_norm"):
+        shapes |= {f"decoder.{norm}.weight": (dim,), f"decoder.{norm}.bias": (dim,)}
+    for number in range(config.num_layers):
+        for name, shape in block.items():
+            shapes[f"decoder.convnext.{number}.{name}"] = shape
+    return shapes
+
+
+def is_derived(name: str) -> bool:
+    """Whether a stored tensor follows from the config: tables that training code saves along."""
+    return name.endswith(("window", "rotary_emb.inv_freq"))
+
+
+def require_shapes(where: Path, found: Mapping[str, tuple[int, ...]], wanted: Shapes) -> None:
+    """An error that names the first tensor that is missing, unknown or of another shape."""
+    for name in sorted(set(wanted) ^ set(found)):
+        raise ModelError(f"{where}: {'missing' if name in wanted else 'unknown'} tensor {name}")
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise ModelError(f"{where}: {name} has shape {found[name]}, config.json says {shape}")

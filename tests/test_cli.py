@@ -1,0 +1,348 @@
+"""The command line as a user meets it: exit status, one sentence, no traceback."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance.golden.packs import fixture_models
+from soprano.audio import Audio, read_wav
+
+MICRO = {path.name: path for path in fixture_models()}
+
+
+ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
+
+
+def command(*arguments: object, code: str | None = None) -> list[str]:
+    program = ["-m", "soprano"] if code is None else ["-c", code]
+    return [sys.executable, *program, *map(str, arguments)]
+
+
+def soprano(
+    *arguments: object, code: str | None = None, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    words = command(*arguments, code=code)
+    return subprocess.run(words, input=given, capture_output=True, text=True, env=ENVIRONMENT)
+
+
+def say(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Few words from the smallest model, which never stops by itself."""
+    words = command("say", *arguments, "-m", MICRO["v11"], "--max-new-tokens", 20)
+    return subprocess.run(words, input=given, capture_output=True, env=ENVIRONMENT)
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0], result.stderr
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    folder = tmp_path / "damaged"
+    shutil.copytree(MICRO["v11"], folder)
+    return folder
+
+
+def test_say_writes_a_wav_file(tmp_path):
+    out = tmp_path / "hello.wav"
+    result = soprano("say", "Hello.", "-m", MICRO["v11"], "-o", out, "--max-new-tokens", 20)
+    assert result.returncode == 0, result.stderr
+    with wave.open(str(out)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
+        assert file.getnframes() > 0
+
+
+def spoken(path: Path) -> Audio:
+    """The sound of a WAV file, which is there and holds some."""
+    audio = read_wav(path)
+    assert len(audio) > 0
+    return audio
+
+
+def test_a_text_may_be_words_a_file_or_standard_input(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("\ufeffHello there — friend.\n", encoding="utf-8")
+    ways = {
+        "words": say("Hello there — friend.", "-o", tmp_path / "words.wav"),
+        "file": say("-f", text, "-o", tmp_path / "file.wav"),
+        "dash": say("-", "-o", tmp_path / "dash.wav", given=text.read_bytes()),
+        "input": say("-o", tmp_path / "input.wav", given=text.read_bytes()),
+    }
+    for name, result in ways.items():
+        assert result.returncode == 0, result.stderr
+        assert (tmp_path / f"{name}.wav").read_bytes() == (tmp_path / "words.wav").read_bytes()
+    assert spoken(tmp_path / "words.wav").sample_rate == 16000
+
+
+def test_several_texts_go_to_a_folder(tmp_path):
+    assert say("Hello.", "Good bye.", "-o", f"{tmp_path}/each/").returncode == 0
+    assert say("--lines", "-o", tmp_path / "lines", given=b"Hello.\n\nGood bye.\n").returncode == 0
+    assert say("Good bye.", "-o", tmp_path / "alone.wav").returncode == 0
+    for folder in ("each", "lines"):
+        files = sorted(path.name for path in (tmp_path / folder).iterdir())
+        assert files == ["0.wav", "1.wav"]
+        two, alone = spoken(tmp_path / folder / "1.wav"), spoken(tmp_path / "alone.wav")
+        # A batch may move a sample by float noise, and so across one step of 16 bits.
+        assert np.abs(np.asarray(two) - np.asarray(alone)).max() <= 1.5 / 32767
+
+
+def test_standard_output_is_a_file_of_its_own(tmp_path):
+    assert say("Hello.", "-o", tmp_path / "a.wav").returncode == 0
+    assert say("Hello.", "-o", "-").stdout == (tmp_path / "a.wav").read_bytes()
+
+
+def test_a_stream_has_sizes_in_a_file_and_none_in_a_pipe(tmp_path):
+    """Players read on until the end where the sizes are the largest there are."""
+    assert say("Hello there.", "-o", tmp_path / "whole.wav").returncode == 0
+    assert say("Hello there.", "--stream", "-o", tmp_path / "stream.wav").returncode == 0
+    whole, streamed = (spoken(tmp_path / f"{name}.wav") for name in ("whole", "stream"))
+    assert np.abs(streamed.samples - whole.samples).max() <= 1.5 / 32767
+    piped = say("Hello there.", "--stream", "-o", "-").stdout
+    assert struct.unpack("<I", piped[4:8]) == struct.unpack("<I", piped[40:44]) == (2**32 - 1,)
+    assert piped[44:] == (tmp_path / "stream.wav").read_bytes()[44:]
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_flac_is_lossless(tmp_path, stream):
+    soundfile = pytest.importorskip("soundfile", reason="FLAC is read with libsndfile")
+    assert say("Hello there.", *stream, "-o", tmp_path / "a.wav").returncode == 0
+    assert say("Hello there.", *stream, "-o", tmp_path / "a.flac").returncode == 0
+    piped = say("Hello there.", *stream, "--format", "flac", "-o", "-")
+    (tmp_path / "piped.flac").write_bytes(piped.stdout)
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        expected = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert len(expected) > 0
+    for name in ("a.flac", "piped.flac"):
+        assert soundfile.info(str(tmp_path / name)).subtype == "PCM_16"
+        values, rate = soundfile.read(str(tmp_path / name), dtype="int16")
+        assert rate == 16000
+        assert np.array_equal(values, expected)
+
+
+def test_flac_without_its_library_is_one_sentence(tmp_path):
+    hide = "import sys; sys.modules['soundfile'] = None; from soprano.cli import main; main()"
+    result = soprano("say", "Hi", "-m", MICRO["v11"], "-o", tmp_path / "a.flac", code=hide)
+    assert_refused(result, "[flac]")
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_containers_folders_and_encodings_are_one_sentence(tmp_path):
+    model = ("-m", MICRO["v11"])
+    assert_refused(soprano("say", "Hi", *model, "-o", tmp_path / "a.mp3"), "a.mp3", ".flac")
+    assert_refused(soprano("say", "Hi", *model, "-o", tmp_path / "no" / "a.wav"), "No such file")
+    assert_refused(soprano("say", "-f", tmp_path / "none.txt", *model), "none.txt")
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    assert_refused(soprano("say", "-f", tmp_path / "latin.txt", *model), "latin.txt", "UTF-8")
+
+
+def test_a_pipe_sees_no_progress_and_a_terminal_does(tmp_path):
+    assert say("Hello.", "-o", tmp_path / "a.wav", "--temperature", 0).stderr.count(b"\n") <= 1
+    ours, theirs = pty.openpty()
+    words = command("say", "Hello.", "-o", tmp_path / "a.wav", "-m", MICRO["v11"])
+    with subprocess.Popen(words, stderr=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read_terminal(ours):
+            shown += chunk
+    assert process.returncode == 0, shown
+    assert b"speaking" in shown
+    assert b"100%" in shown
+    assert b"16000 Hz" in shown
+
+
+def _read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # how Linux says that the other side has left
+        return b""
+
+
+LONG = "This is a sentence of a long text. " * 400
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, stream):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.wav").write_bytes(b"as it was")
+    words = command("say", LONG, *stream, "-m", MICRO["v11"], "-o", out / "old.wav")
+    code = [words[0], "-c", STARTED, *words[3:]]
+    with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"speaking\n"
+        process.send_signal(number)
+        complaint = process.stderr.read()
+    assert process.returncode == 130, complaint
+    assert b"interrupted" in complaint
+    assert b"Traceback" not in complaint
+    assert [path.name for path in out.iterdir()] == ["old.wav"]
+    assert (out / "old.wav").read_bytes() == b"as it was"
+
+
+# Tells when the work is under way: at the fiftieth step of the language model.
+# A shell starts its background jobs with SIGINT ignored; here it must arrive.
+STARTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from soprano.backends.base import RowBackend
+from soprano.cli import main
+step, steps = RowBackend.step, []
+
+def counted(self, ids, state):
+    steps.append(1)
+    if len(steps) == 50:
+        print("speaking", flush=True)
+    return step(self, ids, state)
+
+RowBackend.step = counted
+main()
+"""
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    words = command("say", LONG, "--stream", "-o", "-", "-m", MICRO["v11"])
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(100)[:4] == b"RIFF"
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert process.returncode == 1
+    assert complaint == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_a_full_disk_is_a_failure():
+    result = say("Hello.", "-o", "/dev/full")
+    assert result.returncode == 1
+    assert b"No space left" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_export_then_say_from_the_bundle(tmp_path):
+    bundle, out = tmp_path / "bundle", tmp_path / "a.wav"
+    made = soprano("export", "-m", MICRO["v10"], "--to", "onnx", "-o", bundle)
+    assert made.returncode == 0, made.stderr
+    spoken = soprano("say", "Hi there.", "-m", bundle, "-o", out, "--max-new-tokens", 10)
+    assert spoken.returncode == 0, spoken.stderr
+    assert out.stat().st_size > 44
+
+
+# Says on standard error when this process, or a fork of it, asks for a name or an address.
+WATCHED = """
+import os, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        os.write(2, f"network: {arguments}\\n".encode())
+
+sys.addaudithook(watch)
+from soprano.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
+def test_nothing_asks_for_the_network(tmp_path, runtime):
+    words = ("-m", MICRO["v11"], "-b", runtime, "--max-new-tokens", 4, "-o", tmp_path / "a.wav")
+    result = soprano("say", "Hi.", *words, code=WATCHED)
+    assert result.returncode == 0, result.stderr
+    assert "network" not in result.stderr
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_no_export_asks_for_the_network(tmp_path, to):
+    words = ("-m", MICRO["v11"], "--to", to, "-o", tmp_path / "bundle")
+    result = soprano("export", *words, code=WATCHED)
+    assert result.returncode == 0, result.stderr
+    assert "network" not in result.stderr
+
+
+def test_info_tells_the_effective_configuration():
+    result = soprano("info", "-m", MICRO["v11"], "-b", "openvino_cpu")
+    assert result.returncode == 0, result.stderr
+    assert "precision: f32 (read back)" in result.stdout
+
+
+def test_a_wrong_model_folder_is_one_sentence(tmp_path):
+    assert_refused(soprano("say", "Hi", "-m", tmp_path / "none"), "no model")
+    assert_refused(soprano("say", "Hi", "-m", tmp_path), "config.json")
+
+
+def test_an_unknown_backend_is_one_sentence():
+    assert_refused(soprano("say", "Hi", "-m", MICRO["v11"], "-b", "abacus"), "abacus", "onnx_cpu")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "..."])
+def test_an_empty_text_is_one_sentence(text):
+    assert_refused(soprano("say", text, "-m", MICRO["v11"]), "nothing to say")
+
+
+@pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
+@pytest.mark.parametrize("name", ["model.safetensors", "decoder.safetensors"])
+def test_a_truncated_weights_file_is_one_sentence(damaged, name, runtime):
+    path = damaged / name
+    path.write_bytes(path.read_bytes()[:-100])
+    assert_refused(soprano("say", "Hi", "-m", damaged, "-b", runtime), name, "truncated")
+
+
+def test_a_truncated_bundle_is_one_sentence(tmp_path):
+    bundle = tmp_path / "bundle"
+    assert soprano("export", "-m", MICRO["v11"], "--to", "onnx", "-o", bundle).returncode == 0
+    path = bundle / "onnx" / "decoder.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert_refused(soprano("say", "Hi", "-m", bundle, "-b", "onnx_cpu"), "decoder")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "module", "extra"),
+    [
+        ("onnx_cpu", "onnxruntime", "[onnx]"),
+        ("openvino_cpu", "openvino", "[openvino]"),
+        ("pytorch", "torch", "[torch]"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(runtime, module, extra):
+    hide = f"import sys; sys.modules[{module!r}] = None; from soprano.cli import main; main()"
+    result = soprano("say", "Hi", "-m", MICRO["v11"], "-b", runtime, code=hide)
+    assert_refused(result, extra)
+
+
+def test_an_option_out_of_range_is_one_sentence():
+    result = soprano("say", "Hi", "-m", MICRO["v11"], "--temperature", -1)
+    assert_refused(result, "temperature")
+
+
+def test_a_bundle_is_not_written_over_something_else(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
+    result = soprano("export", "-m", MICRO["v11"], "--to", "onnx", "-o", tmp_path)
+    assert_refused(result, "not a bundle")
+    assert (tmp_path / "precious.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_bench_prints_every_part_and_draws_a_plot(tmp_path):
+    plot = tmp_path / "speed.png"
+    result = soprano("bench", "-m", MICRO["v11"], "--tokens", 12, "--rounds", 1, "--plot", plot)
+    assert result.returncode == 0, result.stderr
+    first, _, *rows, last = result.stdout.splitlines()
+    assert first.split(" | ")[1:]
+    assert [row.split(",")[0] for row in rows] == [
+        f"| {part}" for part in ("prefill", "step", "sample", "decode", "istft", "first sound")
+    ]
+    assert all(float(factor) > 0 for factor in last.strip(" |").split(" | ")[1:])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert result.stderr == ""
