@@ -87,18 +87,19 @@ def bench(
 
 
 @cli.command()
-def contract() -> None:
+@click.option("--checkout", type=click.Path(path_type=Path), help="With this package's own tests.")
+def contract(checkout: Path | None) -> None:
     """Print each requirement with the tests that check it."""
-    from conformance.contract.reader import collect, read
+    from conformance.contract.reader import collect, parse_contract
 
-    found: dict[str, set[str]] = {}
-    for node, names in collect().items():
+    tests: dict[str, set[str]] = {}
+    for node, names in collect(checkout).items():
         for name in names:
-            found.setdefault(name, set()).add(node.rsplit("/", 1)[-1].split("[")[0])
-    for row in read():
+            tests.setdefault(name, set()).add(node.rsplit("/", 1)[-1].split("[")[0])
+    for row in parse_contract():
         needs = f", needs {row.needs}" if row.needs else ""
-        click.echo(f"{row.id} ({row.level}{needs}; limit: {row.limit}) {row.law}")
-        for test in sorted(found.get(row.id, ())):
+        click.echo(f"{row.id} ({row.scope}, {row.level}{needs}; limit: {row.limit}) {row.law}")
+        for test in sorted(tests.get(row.id, ())):
             click.echo(f"    {test}")
 
 

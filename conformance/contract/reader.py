@@ -1,4 +1,4 @@
-"""The contract as data: the rows of `README.md`."""
+"""The contract as data: the requirements of `port.md` and `package.md`, and the tests of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parent / "port.md"
+FOLDER = Path(__file__).parent
+SCOPES = ("port", "package")  # who can fail a requirement; each has a file of this name
 _ROW = re.compile(r"^\| ([A-Z]{2}-\d\d) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)\|$", re.M)
 
 
@@ -19,41 +20,52 @@ _ROW = re.compile(r"^\| ([A-Z]{2}-\d\d) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)\|$", r
 class Requirement:
     id: str
     level: str  # "must" or "should"
-    needs: str  # a capability that a backend declares, or ""
-    limit: str  # "exact", or the section of the contract's limits that gives number and reason
+    needs: str  # capabilities that a backend declares, separated by spaces, or ""
+    limit: str  # "exact", or an entry of the table of limits in port.md
     law: str
+    scope: str  # "port" or "package"
 
 
-def read() -> list[Requirement]:
-    """Every row, in the contract's order."""
-    rows = _ROW.findall(PATH.read_text(encoding="utf-8"))
-    return [Requirement(*(part.strip() for part in row)) for row in rows]
+def parse_contract() -> list[Requirement]:
+    """All requirements, those of ports first, in the order of the files."""
+    found = []
+    for scope in SCOPES:
+        rows = _ROW.findall((FOLDER / f"{scope}.md").read_text(encoding="utf-8"))
+        found += [Requirement(*(cell.strip() for cell in row), scope) for row in rows]
+    return found
 
 
 @cache
 def requirements() -> dict[str, Requirement]:
-    """The requirements by their numbers."""
-    return {row.id: row for row in read()}
+    """The requirements by id."""
+    return {requirement.id: requirement for requirement in parse_contract()}
 
 
-class _Lister:
-    """A pytest plugin that notes every test with the requirements whose numbers it bears."""
+def package_tests(checkout: Path | None = None) -> Path | None:
+    """The folder with this package's own tests, which only a checkout contains."""
+    root = checkout or FOLDER.parents[1]
+    return root / "tests" if (root / "pyproject.toml").is_file() else None
+
+
+class _Collector:
+    """A pytest plugin that records the requirement ids of every collected test."""
 
     def __init__(self) -> None:
-        self.found: dict[str, list[str]] = {}
+        self.tests: dict[str, list[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
             marks = item.iter_markers("requirement")
-            self.found[item.nodeid] = [name for mark in marks for name in mark.args]
+            self.tests[item.nodeid] = [name for mark in marks for name in mark.args]
 
 
-def collect() -> dict[str, list[str]]:
-    """Every test of the suite, as pytest collects them, with its requirements."""
-    lister = _Lister()
-    arguments = ["--collect-only", "-p", "no:cacheprovider", "--pyargs", "conformance"]
-    with redirect_stdout(StringIO()) as said:
-        status = pytest.main(arguments, plugins=[lister])
+def collect(checkout: Path | None = None) -> dict[str, list[str]]:
+    """The requirement ids of every law and, where a checkout is found, of every package test."""
+    collector = _Collector()
+    folder = package_tests(checkout)
+    arguments = ["--collect-only", "-p", "no:cacheprovider", "--pyargs", "conformance.laws"]
+    with redirect_stdout(StringIO()) as output:
+        status = pytest.main(arguments + ([str(folder)] if folder else []), plugins=[collector])
     if status:
-        raise RuntimeError(f"the suite cannot be collected: {said.getvalue()}")
-    return lister.found
+        raise RuntimeError(f"the tests cannot be collected: {output.getvalue()}")
+    return collector.tests

@@ -1,60 +1,94 @@
-"""The contract and the suite name the same requirements."""
+"""The contract and the tests name the same requirements, each in its place."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
-from conformance.contract import reader as contract
+import pytest
+
+from conformance.contract import reader
 from soprano.backends import Capabilities
 
+MOST_WORDS = 40  # a longer law holds two requirements
 
-def listed() -> dict[str, list[str]]:
-    """Every requirement with its tests, as the command prints them."""
-    command = [sys.executable, "-m", "conformance", "contract"]
+
+@pytest.fixture(scope="module")
+def checkout(request):
+    named = request.config.getoption("conformance_checkout")
+    return Path(named).resolve() if named else reader.FOLDER.parents[1]
+
+
+@pytest.fixture(scope="module")
+def tests(checkout):
+    """The requirement ids of each test, collected in a process of its own."""
+    script = (
+        "import json, pathlib, sys; from conformance.contract.reader import collect; "
+        "print(json.dumps(collect(pathlib.Path(sys.argv[1]))))"
+    )
+    command = [sys.executable, "-c", script, str(checkout)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    found: dict[str, list[str]] = {}
-    for line in result.stdout.splitlines():
-        if line.startswith("    "):
-            found[next(reversed(found))].append(line.strip())
-        else:
-            found[line.split()[0]] = []
-    return found
+    return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_each_requirement_is_written_once():
-    names = [row.id for row in contract.read()]
-    assert len(names) > 150
-    assert sorted(names) == sorted(set(names))
+def test_every_id_is_unique():
+    ids = [requirement.id for requirement in reader.parse_contract()]
+    assert len(ids) > 200
+    assert sorted(ids) == sorted(set(ids))
 
 
-def test_each_requirement_names_a_level_a_capability_and_a_limit_that_exist():
-    text = contract.PATH.read_text(encoding="utf-8")
+def test_every_row_of_the_files_is_parsed():
+    for scope in reader.SCOPES:
+        text = (reader.FOLDER / f"{scope}.md").read_text(encoding="utf-8")
+        rows = [line for line in text.splitlines() if line[:2] == "| " and line[4:5] == "-"]
+        parsed = [r for r in reader.parse_contract() if r.scope == scope]
+        assert len(parsed) == len(rows)
+
+
+def test_levels_capabilities_and_limits_exist():
+    text = (reader.FOLDER / "port.md").read_text(encoding="utf-8")
     section = text.split("\n## Limits\n")[1].split("\n## ")[0]
     limits = {line.split("|")[1].strip() for line in section.splitlines() if line[:1] == "|"}
-    for row in contract.read():
-        assert row.level in ("must", "should"), row
-        assert all(hasattr(Capabilities(), need) for need in row.needs.split()), row
-        assert row.limit in limits, row
-        assert row.law.endswith("."), row
-    assert {row.limit for row in contract.read()} == limits - {"limit", "---"}
+    for requirement in reader.parse_contract():
+        assert requirement.level in ("must", "should"), requirement
+        for need in requirement.needs.split():
+            assert isinstance(getattr(Capabilities(), need), bool), requirement
+        assert requirement.limit in limits, requirement
+    assert {r.limit for r in reader.parse_contract()} == limits - {"limit", "---"}
 
 
-def test_each_requirement_is_checked_and_each_check_is_required():
-    script = (
-        "import json; from conformance.contract.reader import collect; print(json.dumps(collect()))"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    tests: dict[str, list[str]] = json.loads(result.stdout.splitlines()[-1])
-    assert len(tests) > 500
-    assert not [node for node, names in tests.items() if not names]
-    assert {name for names in tests.values() for name in names} == set(contract.requirements())
+def test_every_law_is_one_sentence():
+    for requirement in reader.parse_contract():
+        assert requirement.law.endswith("."), requirement
+        assert ". " not in requirement.law.replace("`. , ! ? ' -`", ""), requirement
+        assert len(requirement.law.split()) <= MOST_WORDS, requirement
 
 
-def test_the_contract_is_printed_with_its_tests():
-    found = listed()
-    assert list(found) == [row.id for row in contract.read()]
-    assert all(found.values())
-    assert found["AO-10"] == ["test_audio.py::test_what_is_no_sound_is_refused"]
+def test_a_test_of_a_port_is_a_law_and_a_test_of_the_package_is_not(tests):
+    contract = reader.requirements()
+    for node, ids in tests.items():
+        scope = "port" if "conformance/laws/" in node else "package"
+        assert {contract[name].scope for name in ids} <= {scope}, node
+        assert ids or scope == "package", f"{node} checks no requirement"
+
+
+def test_every_requirement_has_a_test(tests):
+    assert {name for ids in tests.values() for name in ids} == set(reader.requirements())
+
+
+def test_the_command_prints_every_requirement_with_its_tests(checkout):
+    command = [sys.executable, "-m", "conformance", "contract", "--checkout", str(checkout)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    printed: dict[str, list[str]] = {}
+    for line in result.stdout.splitlines():
+        if line.startswith("    "):
+            printed[next(reversed(printed))].append(line.strip())
+        else:
+            printed[line.split()[0]] = []
+    assert list(printed) == list(reader.requirements())
+    assert all(printed.values())
+    assert any(test.startswith("test_audio_files.py::") for test in printed["AO-10"])
