@@ -1,4 +1,4 @@
-"""Samples with their rate and where they came from."""
+"""Samples with their rate and the sentences that they belong to."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import wave
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from soprano.audio_files import container_of, open_writer, whole_file
 
+if TYPE_CHECKING:
+    from soprano.stages import Write
+
 Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One spoken piece of a text."""
+    """One sentence of a text and its range of samples."""
 
-    text: str  # as it was given to the model, normalised
+    text: str  # normalised, as it was tokenised
     token_ids: list[int]
     finish_reason: str  # "stop" or "length"
     start: int  # first sample
     stop: int  # one past the last sample
-    # Processing time by part; a step that several sentences share counts once, with the first.
+    # Processing time by stage. A step shared by a batch counts once, for its first sentence.
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -34,7 +38,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Audio:
-    """Mono sound: float32 samples (N,), full scale at 1, with their rate in Hz."""
+    """Mono audio: float32 samples (N,), full scale at 1, with their rate in Hz."""
 
     samples: Samples
     sample_rate: int
@@ -57,12 +61,15 @@ class Audio:
     ) -> npt.NDArray[np.generic]:
         return np.array(self.samples, dtype=dtype, copy=copy)
 
-    def save(self, path: str | Path, container: str | None = None) -> Path:
-        """Write a 16-bit WAV or FLAC file, whole or not at all.
+    def save(
+        self, path: str | Path, container: str | None = None, *, write: Write = open_writer
+    ) -> Path:
+        """Write a 16-bit WAV or FLAC file. If writing fails, an existing file is left unchanged.
 
         Args:
-            path: where to; its suffix, .wav or .flac, names the container.
-            container: "wav" or "flac", whatever the suffix.
+            path: the file; its suffix, .wav or .flac, selects the container.
+            container: "wav" or "flac", regardless of the suffix.
+            write: the writer, as in `soprano.stages.Stages`.
 
         Raises:
             MissingExtraError: FLAC needs the extra [flac].
@@ -70,7 +77,7 @@ class Audio:
         container = container or container_of(path)
         with (
             whole_file(path) as file,
-            closing(open_writer(file, container, self.sample_rate, len(self.samples))) as writer,
+            closing(write(file, container, self.sample_rate, len(self.samples))) as writer,
         ):
             writer.write(self.samples)
         return Path(path)

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from soprano import __version__
-from soprano.audio_files import CONTAINERS, container_of, open_writer, require_container, whole_file
+from soprano.audio_files import CONTAINERS, container_of, require_container, whole_file
 from soprano.backends import backend_names, installed_backends, open_backend
 from soprano.checkpoint.folder import embedded_models, locate
 from soprano.errors import SopranoError
@@ -160,18 +160,19 @@ def _say_one(
 ) -> tuple[list[str], float]:
     """Speak one text; gives its finish reasons and its seconds of sound."""
     target = nullcontext(sys.stdout.buffer) if output == "-" else whole_file(output)
+    write = voice.stages.write
     if chunk_size is None:
         audio = voice.infer(text, **options)
         count = len(audio)
         with (
             target as file,
-            closing(open_writer(file, container, voice.sample_rate, count)) as writer,
+            closing(write(file, container, voice.sample_rate, count)) as writer,
         ):
             writer.write(audio.samples)
         return audio.finish_reasons, audio.duration
     chunks = voice.infer_stream(text, chunk_size=chunk_size, **options)
     reasons, count = [], 0
-    with target as file, closing(open_writer(file, container, voice.sample_rate)) as writer:
+    with target as file, closing(write(file, container, voice.sample_rate)) as writer:
         for chunk in chunks:
             writer.write(chunk.samples)
             count += len(chunk.samples)

@@ -1,34 +1,56 @@
-"""Hidden states that arrive one by one -> samples, equal to decoding them all at once.
+"""Tokens as they come -> samples, equal to decoding the whole utterance at once.
 
-A spectral frame depends on a few tokens to either side.
-Each window of hidden states carries that context, and only the frames that the window's edges
-cannot reach are kept, so windows join without a seam.
+A spectral frame depends on a few tokens to either side. Each window of hidden states carries this
+context, and only the frames that the window's edges cannot reach are kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from soprano.audio import Samples
-from soprano.backends import Backend, Float32
+from soprano.backends import Float32
+from soprano.generate import Token
+from soprano.stages import Stages
 from soprano.stft import StreamingIstft
 
 
-class StreamingDecoder:
-    """Decodes one utterance as its hidden states (H,) come."""
+def stream(
+    stages: Stages, tokens: Iterable[Token], chunk_size: int
+) -> Iterator[tuple[Samples, str | None]]:
+    """Chunks of samples (N,) of one utterance; the last one has the finish reason.
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._config = backend.config.decoder
+    A chunk is handed out as soon as `chunk_size` audio tokens' worth of samples is final.
+    """
+    decoder = StreamingDecoder(stages)
+    wanted = chunk_size * stages.config.decoder.samples_per_token
+    finish = None
+    for token in tokens:
+        finish = token.finish
+        if token.hidden is not None:
+            decoder.add(token.hidden)
+        if finish is None and decoder.ready >= wanted:
+            yield decoder.flush(), None
+    yield decoder.flush(last=True), finish
+
+
+class StreamingDecoder:
+    """Decodes one utterance while its hidden states (H,) are generated."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._decode = stages.decode
+        self._config = stages.config.decoder
         self._istft = StreamingIstft(self._config.istft)
         self._hidden: list[Float32] = []
         self._first = 0  # the token index of the first state still held
-        self._frames = 0  # spectral frames given to the transform
-        self._samples = 0  # samples given to the caller
+        self._frames = 0  # spectral frames passed to the ISTFT
+        self._samples = 0  # samples handed out
 
     @property
     def ready(self) -> int:
-        """Samples that the states at hand would give now."""
+        """The number of samples that `flush` would return now."""
         return self._istft.settled(self._settled_frames(last=False)) - self._samples
 
     def add(self, hidden: Float32) -> None:
@@ -40,13 +62,13 @@ class StreamingDecoder:
         spectrum = np.zeros((1, self._config.bins, 0, 2), np.float32)
         if stop > self._frames:
             window = np.stack(self._hidden)[None]  # (1, T, H)
-            spectrum = self._backend.decode(window, np.array([window.shape[1]]))
+            spectrum = self._decode(window, np.array([window.shape[1]]))
             offset = self._first * self._config.frames_per_token
             spectrum = spectrum[:, :, self._frames - offset : stop - offset]
             self._frames = stop
         samples = self._istft.push(spectrum, last=last).astype(np.float32)
         self._samples += len(samples)
-        self._forget()
+        self._discard()
         return samples
 
     def _settled_frames(self, last: bool) -> int:
@@ -56,10 +78,10 @@ class StreamingDecoder:
             return frames
         return max(frames - self._config.receptive_frames, self._frames)
 
-    def _forget(self) -> None:
-        """Drop the states that no frame to come depends on."""
+    def _discard(self) -> None:
+        """Drop the states that no later frame depends on."""
         earliest = max(self._frames - self._config.receptive_frames, 0)
-        # The window's own edge must lie a receptive field before the next frame.
+        # The window's first state must lie a receptive field before the next frame.
         keep_from = earliest // self._config.frames_per_token
         drop = max(keep_from - self._first, 0)
         self._hidden = self._hidden[drop:]

@@ -1,39 +1,39 @@
-"""Text -> sound: `SopranoTTS`."""
+"""Text -> audio: `SopranoTTS`."""
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
-from soprano.audio_files import container_of, require_container
-from soprano.backends import Backend, Float32, open_backend
+from soprano.audio_files import container_of, open_writer, require_container
+from soprano.backends import Backend, open_backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
-from soprano.errors import ModelError
-from soprano.generate import Prompt, generate
-from soprano.hallucination import looks_stuck
-from soprano.sampling import uniforms
+from soprano.generate import Prompt, Token, generate
+from soprano.hallucination import is_stuck
+from soprano.memory_pages import copy_to_own_pages
+from soprano.sampling import sample, uniforms
+from soprano.stages import Stages, with_own_stages
 from soprano.stft import istft
-from soprano.streaming import StreamingDecoder
-from soprano.text import sentences
-from soprano.tokenizer import Tokenizer
+from soprano.streaming import stream
+from soprano.text import normalize, split_sentences
+from soprano.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH = 8
 
 Progress = Callable[[int, int], None]  # sentences done, sentences in all
+T = TypeVar("T")
 
 
 class Options(TypedDict, total=False):
-    """What `infer`, `infer_batch` and `infer_stream` accept; defaults come from the model."""
+    """The options of `infer`, `infer_batch` and `infer_stream`; defaults come from the model."""
 
     seed: int
     temperature: float
@@ -46,28 +46,63 @@ class Options(TypedDict, total=False):
     hallucination_distance: float
 
 
-@dataclass
-class _Piece:
-    """One sentence of one text on its way to sound."""
+def shared_stages(
+    backend: Backend,
+    model: str | Path,
+    load_tokenizer: Callable[[Path], Tokenizer] = load_tokenizer,
+) -> Stages:
+    """This package's stages around a backend's two networks."""
+    folder = ModelFolder.open(model)
+    tokenizer = load_tokenizer(folder.path)
+    tokenizer.require_match(backend.config.language_model)
+    return Stages(
+        normalize=normalize,
+        split=split_sentences,
+        tokenize=tokenizer.prompt,
+        uniforms=uniforms,
+        sample=sample,
+        generate=generate,
+        language_model=backend,
+        decode=backend.decode,
+        istft=istft,
+        is_stuck=is_stuck,
+        stream=stream,
+        write=open_writer,
+    )
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence of one text."""
 
     text: int  # index of its text
     number: int  # index within its text
     sentence: str
-    ids: list[int] = field(default_factory=list)
-    hidden: list[Float32] = field(default_factory=list)
-    finish: str = ""
-    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
-    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """One utterance with its audio; `seconds` is the processing time of each stage."""
+
+    utterance: Utterance
+    ids: list[int]
+    finish: str
+    samples: Samples
+    seconds: dict[str, float]
 
 
 class SopranoTTS:
-    """A voice: one model opened on one backend.
+    """A voice: the pipeline from text to audio for one model on one backend.
+
+    Any number of threads may use one object at the same time.
 
     Args:
-        model: an embedded model's name, a checkpoint folder or a bundle folder.
+        model: an embedded model's name, a checkpoint folder, a bundle folder, or the name of a
+            model on the Hugging Face hub, `org/name[@revision]`.
         backend: "auto" (the first installed of onnx_cpu, openvino_cpu, pytorch) or a name.
-        precision: "fp32", or the class that a bundle was exported in.
-        threads: of the runtime; None leaves its default.
+        precision: "fp32", or the precision class of an exported bundle.
+        threads: number of threads of the runtime. None: the runtime's default.
+        stages: the pipeline to use in place of this package's stages on a backend of that name.
 
     Raises:
         ModelError, MissingExtraError, BackendError: see `soprano.open_backend`.
@@ -79,41 +114,29 @@ class SopranoTTS:
         backend: str = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        *,
+        stages: Stages | None = None,
     ) -> None:
         folder = ModelFolder.open(model)
-        self._speak_through(open_backend(backend, folder.path, precision, threads), folder)
-
-    @classmethod
-    def over(cls, backend: Backend, model: str | Path) -> SopranoTTS:
-        """The voice of a backend that is already open on a model."""
-        voice = cls.__new__(cls)
-        voice._speak_through(backend, ModelFolder.open(model))
-        return voice
-
-    def _speak_through(self, backend: Backend, folder: ModelFolder) -> None:
-        self.backend = backend
         self.model = folder.path
-        self.tokenizer = Tokenizer(folder.path / "tokenizer.json")
         self.defaults: GenerationOptions = folder.generation_defaults
-        numbers = backend.config.language_model
-        if self.tokenizer.stop != numbers.eos_token_id:
-            raise ModelError(
-                f"{folder.path}: [STOP] is {self.tokenizer.stop} in tokenizer.json, "
-                f"eos_token_id is {numbers.eos_token_id} in config.json"
-            )
-        if self.tokenizer.vocab_size > numbers.vocab_size:
-            raise ModelError(
-                f"{folder.path}: tokenizer.json has {self.tokenizer.vocab_size} ids, "
-                f"config.json says {numbers.vocab_size}"
-            )
+        if stages is None:
+            opened = open_backend(backend, folder.path, precision, threads)
+            shared = shared_stages(opened, folder.path)
+            stages = with_own_stages(shared, opened, folder.path)
+        self.stages = stages
+
+    @property
+    def backend(self) -> Backend:
+        return self.stages.language_model
 
     @property
     def config(self) -> ModelConfig:
-        return self.backend.config
+        return self.stages.config
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return self.config.sample_rate
 
     def infer(
@@ -124,22 +147,22 @@ class SopranoTTS:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Audio:
-        """Speak a text of any length.
+        """Synthesise a text of any length.
 
         Args:
-            text: what to say; it is normalised and split into sentences.
-            out_path: where to write a .wav or .flac file, if anywhere.
+            text: the text; it is normalised and split into sentences.
+            out_path: a .wav or .flac file to write.
             progress: called after each sentence with those done and those in all.
             options: see `Options`; those not given come from the model's generation_config.json.
 
         Raises:
-            ValueError: the text holds nothing to say, or an option is out of its range.
+            ValueError: the text holds nothing that can be spoken, or an option is out of range.
         """
         if out_path is not None:
             require_container(container_of(out_path))
         audio = self.infer_batch([text], progress=progress, **options)[0]
         if out_path is not None:
-            audio.save(out_path)
+            audio.save(out_path, write=self.stages.write)
         return audio
 
     def infer_batch(
@@ -152,35 +175,37 @@ class SopranoTTS:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> list[Audio]:
-        """Speak several texts, `batch_size` sentences at a time; each sounds as it does alone.
+        """Synthesise several texts, `batch_size` sentences at a time.
 
         Args:
-            texts: what to say.
-            out_dir: where to write 0.wav, 1.wav, ..., if anywhere, each as soon as it is spoken.
-            batch_size: sentences that go through the language model together.
+            texts: the texts. Each has the audio that it has alone.
+            out_dir: a folder for 0.wav, 1.wav, ...; each file is written when its text is done.
+            batch_size: number of sentences in one batch of the language model.
             container: of the files, "wav" or "flac".
             progress: called after each sentence with those done and those in all.
             options: see `Options`.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of strings, got one string")
-        settings = self._options(options)
-        by_text = [self._pieces(i, text) for i, text in enumerate(texts)]
-        pieces = [piece for own in by_text for piece in own]
-        missing = [len(own) for own in by_text]
-        audios: dict[int, Audio] = {}
+        settings = self._settings(options)
+        by_text = [self._utterances(index, text) for index, text in enumerate(texts)]
         require_container(container)
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
-        for done, piece in enumerate(self._speak(pieces, settings, batch_size), start=1):
-            missing[piece.text] -= 1
-            if not missing[piece.text]:
-                audio = audios[piece.text] = self._audio(by_text[piece.text])
+        utterances = [utterance for own in by_text for utterance in own]
+        results: list[list[Synthesized]] = [[] for _ in by_text]
+        audios: dict[int, Audio] = {}
+        for done, result in enumerate(self._synthesize(utterances, settings, batch_size), start=1):
+            text = result.utterance.text
+            results[text].append(result)
+            if len(results[text]) == len(by_text[text]):
+                audios[text] = self._joined(results[text])
                 if out_dir is not None:
-                    audio.save(Path(out_dir) / f"{piece.text}.{container}", container)
+                    path = Path(out_dir) / f"{text}.{container}"
+                    audios[text].save(path, container, write=self.stages.write)
             if progress:
-                progress(done, len(pieces))
-        return [audios[i] for i in range(len(by_text))]
+                progress(done, len(utterances))
+        return [audios[text] for text in range(len(by_text))]
 
     def infer_stream(
         self,
@@ -190,141 +215,155 @@ class SopranoTTS:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Iterator[AudioChunk]:
-        """Speak a text piece by piece; the chunks joined are what `infer` gives.
+        """Synthesise a text in chunks. The chunks joined are the audio of `infer`.
 
-        A stream may be closed, or simply left, at any time.
+        A stream may be closed or dropped at any time.
 
         Args:
-            text: what to say.
-            chunk_size: audio tokens a chunk, at least 1.
+            text: the text.
+            chunk_size: audio tokens per chunk, at least 1.
             progress: called before each sentence's last chunk with those done and those in all.
-            options: see `Options`, without retries: what was heard cannot be taken back.
+            options: see `Options`; `retries` must be 0, because chunks cannot be withdrawn.
         """
-        settings = self._options(options)
+        settings = self._settings(options)
         if settings.retries:
             raise ValueError("retries must be 0 for a stream")
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        return self._stream(self._pieces(0, text), settings, chunk_size, progress)
+        return self._chunks(self._utterances(0, text), settings, chunk_size, progress)
 
-    def _stream(
+    def _chunks(
         self,
-        pieces: list[_Piece],
+        utterances: list[Utterance],
         settings: GenerationOptions,
         chunk_size: int,
         progress: Progress | None,
     ) -> Iterator[AudioChunk]:
-        wanted = chunk_size * self.config.decoder.samples_per_token
-        for done, piece in enumerate(pieces, start=1):
-            decoder = StreamingDecoder(self.backend)
-            finish = None
-            for token in generate(self.backend, [self._prompt(piece, settings, 0)]):
-                finish = token.finish
-                if token.hidden is not None:
-                    decoder.add(token.hidden)
-                if finish is None and decoder.ready >= wanted:
-                    yield AudioChunk(decoder.flush(), self.sample_rate, piece.number)
-            if progress:
-                progress(done, len(pieces))
-            yield AudioChunk(decoder.flush(last=True), self.sample_rate, piece.number, finish)
+        stages = self.stages
+        for done, utterance in enumerate(utterances, start=1):
+            tokens = stages.generate(stages, [self._prompt(utterance, settings, 0)])
+            for samples, finish in stages.stream(stages, tokens, chunk_size):
+                if finish and progress:
+                    progress(done, len(utterances))
+                yield AudioChunk(samples, self.sample_rate, utterance.number, finish)
 
-    def _options(self, options: Options) -> GenerationOptions:
+    def _settings(self, options: Options) -> GenerationOptions:
         names = SamplingOptions.__dataclass_fields__
         sampling = {name: value for name, value in options.items() if name in names}
         rest = {name: value for name, value in options.items() if name not in names}
         if unknown := sorted(set(rest) - set(GenerationOptions.__dataclass_fields__)):
             raise TypeError(f"unknown option {unknown[0]!r}")
-        drawn = replace(self.defaults.sampling, **sampling)  # type: ignore[arg-type]
-        return replace(self.defaults, sampling=drawn, **rest)  # type: ignore[arg-type]
+        merged = replace(self.defaults.sampling, **sampling)  # type: ignore[arg-type]
+        return replace(self.defaults, sampling=merged, **rest)  # type: ignore[arg-type]
 
-    def _pieces(self, index: int, text: str) -> list[_Piece]:
+    def _utterances(self, index: int, text: str) -> list[Utterance]:
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
-        found = sentences(text)
-        if not found:
+        sentences = self.stages.split(self.stages.normalize(text))
+        if not sentences:
             raise ValueError(f"text holds nothing to say: {text[:40]!r}")
-        return [_Piece(index, number, sentence) for number, sentence in enumerate(found)]
+        return [Utterance(index, number, sentence) for number, sentence in enumerate(sentences)]
 
-    def _prompt(self, piece: _Piece, settings: GenerationOptions, attempt: int) -> Prompt:
+    def _prompt(self, utterance: Utterance, settings: GenerationOptions, attempt: int) -> Prompt:
         return Prompt(
-            self.tokenizer.prompt(piece.sentence),
-            uniforms(settings.seed, piece.number, attempt),
+            self.stages.tokenize(utterance.sentence),
+            self.stages.uniforms(settings.seed, utterance.number, attempt),
             settings.attempt(attempt),
             settings.max_new_tokens,
         )
 
-    def _speak(
-        self, pieces: list[_Piece], settings: GenerationOptions, batch_size: int
-    ) -> Iterator[_Piece]:
-        """Each piece with its samples, in the order in which they are done."""
+    def _synthesize(
+        self, utterances: list[Utterance], settings: GenerationOptions, batch_size: int
+    ) -> Iterator[Synthesized]:
+        """Each utterance with its audio, in the order in which they are completed."""
+        spent = dict.fromkeys(utterances, 0.0)  # seconds of the language model, in all attempts
         for attempt in range(settings.retries + 1):
             stuck = []
-            for piece in self._generate(pieces, settings, attempt, batch_size):
-                if attempt < settings.retries and self._retry(piece, settings, attempt):
-                    piece.ids, piece.hidden = [], []
-                    stuck.append(piece)
+            for utterance, tokens, more in self._generate(
+                utterances, settings, attempt, batch_size
+            ):
+                spent[utterance] += more
+                if attempt < settings.retries and self._retry(tokens, settings, attempt):
+                    stuck.append(utterance)
                 else:
-                    self._sound(piece)
-                    yield piece
-            pieces = stuck
+                    yield self._vocode(utterance, tokens, {"language model": spent[utterance]})
+            utterances = stuck
 
     def _generate(
-        self, pieces: list[_Piece], settings: GenerationOptions, attempt: int, batch_size: int
-    ) -> Iterator[_Piece]:
-        """Each piece as its last token comes, with its ids and hidden states."""
-        prompts = [self._prompt(piece, settings, attempt) for piece in pieces]
-        clock = perf_counter()
-        for token in generate(self.backend, prompts, batch_size=batch_size):
-            piece = pieces[token.prompt]
-            now = perf_counter()
-            spent = piece.seconds.get("language model", 0.0)
-            piece.seconds["language model"] = spent + now - clock
-            if token.id is not None and token.hidden is not None:
-                piece.ids.append(token.id)
-                piece.hidden.append(token.hidden)
+        self, utterances: list[Utterance], settings: GenerationOptions, attempt: int, size: int
+    ) -> Iterator[tuple[Utterance, list[Token], float]]:
+        """Each utterance with its tokens and their seconds, as soon as it is complete."""
+        prompts = [self._prompt(utterance, settings, attempt) for utterance in utterances]
+        generated: list[list[Token]] = [[] for _ in utterances]
+        spent = [0.0] * len(utterances)
+        tokens = self.stages.generate(self.stages, prompts, batch_size=size)
+        for token, seconds in _timed_items(tokens):
+            spent[token.prompt] += seconds
+            generated[token.prompt].append(token)
             if token.finish is not None:
-                piece.finish = token.finish
-                yield piece
-            clock = perf_counter()
+                yield utterances[token.prompt], generated[token.prompt], spent[token.prompt]
+                generated[token.prompt] = []  # hidden states must not outlive their utterance
 
-    def _retry(self, piece: _Piece, settings: GenerationOptions, attempt: int) -> bool:
+    def _retry(self, tokens: list[Token], settings: GenerationOptions, attempt: int) -> bool:
         if settings.attempt(attempt + 1).temperature == 0:
-            return False  # it would say the same again
-        return len(piece.hidden) > 1 and looks_stuck(
-            np.stack(piece.hidden), settings.hallucination_distance
+            return False  # a greedy attempt would repeat itself
+        hidden = _hidden(tokens)
+        return len(hidden) > 1 and self.stages.is_stuck(hidden, settings.hallucination_distance)
+
+    def _vocode(
+        self, utterance: Utterance, tokens: list[Token], seconds: dict[str, float]
+    ) -> Synthesized:
+        timed = replace(
+            self.stages,
+            decode=_timed(self.stages.decode, seconds, "decoder"),
+            istft=_timed(self.stages.istft, seconds, "istft"),
         )
+        samples = copy_to_own_pages(timed.vocode(_hidden(tokens)))
+        ids = [token.id for token in tokens if token.id is not None]
+        finish = tokens[-1].finish or ""
+        tokens.clear()  # the generator that filled the list may still hold it
+        return Synthesized(utterance, ids, finish, samples, seconds)
 
-    def _sound(self, piece: _Piece) -> None:
-        """Hidden states -> samples; the states are dropped, so that long texts stay small."""
-        if not piece.hidden:
-            return
-        hidden = np.stack(piece.hidden)[None]  # (1, T, H)
-        piece.hidden = []
-        start = perf_counter()
-        spectrum = self.backend.decode(hidden, np.array([hidden.shape[1]]))
-        decoded = perf_counter()
-        piece.samples = _in_own_pages(istft(spectrum, self.config.decoder.istft)[0])
-        piece.seconds |= {"decoder": decoded - start, "istft": perf_counter() - decoded}
-
-    def _audio(self, pieces: list[_Piece]) -> Audio:
-        ends = np.cumsum([0, *(len(piece.samples) for piece in pieces)]).tolist()
-        samples = np.empty(ends[-1], np.float32)
-        spoken = []
-        for piece, start, stop in zip(pieces, ends[:-1], ends[1:], strict=True):
-            samples[start:stop] = piece.samples
-            piece.samples = samples[:0]  # a long text's sound is not held twice
-            spoken.append(
-                Sentence(piece.sentence, piece.ids, piece.finish, start, stop, piece.seconds)
+    def _joined(self, results: list[Synthesized]) -> Audio:
+        """The audio of one text; empties the list, so that no samples are held twice."""
+        results.sort(key=lambda result: result.utterance.number)
+        samples = np.empty(sum(len(result.samples) for result in results), np.float32)
+        sentences = []
+        start = 0
+        results.reverse()
+        while results:
+            result = results.pop()
+            stop = start + len(result.samples)
+            samples[start:stop] = result.samples
+            sentence = result.utterance.sentence
+            sentences.append(
+                Sentence(sentence, result.ids, result.finish, start, stop, result.seconds)
             )
-        return Audio(samples, self.sample_rate, spoken)
+            start = stop
+        return Audio(samples, self.sample_rate, sentences)
 
 
-def _in_own_pages(samples: npt.NDArray[np.floating]) -> Samples:
-    """A copy in pages that go back to the system once it is dropped.
+def _hidden(tokens: list[Token]) -> Samples:
+    """The hidden states (T, H) of an utterance's audio tokens."""
+    states = [token.hidden for token in tokens if token.hidden is not None]
+    return np.stack(states) if states else np.zeros((0, 0), np.float32)
 
-    What lives on between buffers that come and go would keep the heap around it from shrinking.
-    """
-    pages = mmap.mmap(-1, max(samples.size * np.dtype(np.float32).itemsize, 1))
-    copy = np.frombuffer(pages, np.float32, samples.size)
-    copy[:] = samples
-    return copy
+
+def _timed_items(items: Iterator[T]) -> Iterator[tuple[T, float]]:
+    """Items with the seconds that each took to arrive."""
+    start = perf_counter()
+    for item in items:
+        yield item, perf_counter() - start
+        start = perf_counter()
+
+
+def _timed(call: Callable[..., T], seconds: dict[str, float], stage: str) -> Callable[..., T]:
+    """The same callable, which adds its time to `seconds[stage]`."""
+
+    def timed(*args: object, **options: object) -> T:
+        start = perf_counter()
+        result = call(*args, **options)
+        seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start
+        return result
+
+    return timed

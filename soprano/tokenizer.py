@@ -5,43 +5,60 @@ from __future__ import annotations
 from pathlib import Path
 
 from soprano.checkpoint.folder import locate
-from soprano.config import MAX_PROMPT_IDS
+from soprano.config import MAX_PROMPT_IDS, LanguageModelConfig
 from soprano.errors import ModelError
 
 
 class Tokenizer:
-    """The ids of a model's vocabulary, from its Hugging Face `tokenizer.json`."""
+    """Sentence -> prompt ids, from a Hugging Face `tokenizer.json`.
+
+    `library` is the `tokenizers.Tokenizer` underneath. `reserved` are the ids that a sentence must
+    not contain: the control tokens and the audio tokens `[0]`, `[1]`, ...
+    """
 
     def __init__(self, path: Path) -> None:
         import tokenizers
 
+        self._path = path.parent
         if not path.is_file():
             raise ModelError(f"{path.parent} has no tokenizer.json")
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            self.library = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} is not a tokenizer: {error}") from None
-        # Published files carry settings for training batches; a prompt is never padded or cut.
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        # Published files contain padding and truncation settings of training batches.
+        self.library.no_padding()
+        self.library.no_truncation()
         self.text, self.start, self.stop = map(self._control, ("[TEXT]", "[START]", "[STOP]"))
-        # What a sentence may not hold: the control tokens and the audio tokens [0], [1], ...
-        added = self._tokenizer.get_added_tokens_decoder().items()
-        self._reserved = {i for i, token in added if token.content != "[UNK]"}
+        added = self.library.get_added_tokens_decoder().items()
+        self.reserved = {i for i, token in added if token.content != "[UNK]"}
 
     def _control(self, token: str) -> int:
-        number = self._tokenizer.token_to_id(token)
+        number = self.library.token_to_id(token)
         if number is None:
             raise ModelError(f"tokenizer.json lacks the control token {token}")
         return int(number)
 
+    def require_match(self, config: LanguageModelConfig) -> None:
+        """Raise `ModelError` if the ids cannot be those of a language model with this config."""
+        if self.stop != config.eos_token_id:
+            raise ModelError(
+                f"{self._path}: [STOP] is {self.stop} in tokenizer.json, "
+                f"eos_token_id is {config.eos_token_id} in config.json"
+            )
+        if self.vocab_size > config.vocab_size:
+            raise ModelError(
+                f"{self._path}: tokenizer.json has {self.vocab_size} ids, "
+                f"config.json says {config.vocab_size}"
+            )
+
     @property
     def vocab_size(self) -> int:
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        return int(self.library.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of any text; control tokens written in it are taken as such."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        """The ids of any text. Control tokens written in the text become control ids."""
+        return list(self.library.encode(text, add_special_tokens=False).ids)
 
     def prompt(self, sentence: str) -> list[int]:
         """The prompt ids of one normalised sentence.
@@ -53,7 +70,7 @@ class Tokenizer:
         ids = self.encode(sentence)
         if not sentence.strip():
             raise ValueError("sentence is empty: there is nothing to speak")
-        if self._reserved & set(ids):
+        if self.reserved & set(ids):
             raise ValueError(f"sentence holds a control or audio token: {sentence!r}")
         if len(ids) + 3 > MAX_PROMPT_IDS:
             raise ValueError(f"prompt of {len(ids) + 3} ids is longer than {MAX_PROMPT_IDS}")

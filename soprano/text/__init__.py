@@ -1,35 +1,58 @@
-"""Text to normalised sentences, the first stage of synthesis.
-
-The order below is the algorithm: ASCII on one line, signs that need their neighbours, figures,
-links and initials, brackets, abbreviations, then whatever symbols are left.
-"""
+"""Text -> normalised sentences, the first two stages of the pipeline."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from soprano.text import numbers, words
-from soprano.text.pieces import merge_short, split
-from soprano.text.rules import rewrite
+from soprano.text.rules import Rule, rewrite
+from soprano.text.sentences import merge_short, split
 from soprano.text.symbols import SIGN_RULES, SYMBOL_RULES, finish, fold, join_lines, unbracket
 
-__all__ = ["merge_short", "normalize", "sentences", "split"]
+__all__ = [
+    "ENGLISH",
+    "RuleSet",
+    "merge_short",
+    "normalize",
+    "sentences",
+    "split",
+    "split_sentences",
+]
 
 
-def normalize(text: str) -> str:
-    """Spell text out in the small letters, spaces and `. , ! ? ' -` that a voice was trained on.
+class RuleSet(NamedTuple):
+    """The rules of a normaliser, in the order in which they are applied."""
 
-    Every string is accepted; what has no sound is left out. Line ends are ends of sentences.
-    Where published checkpoints were trained behind an oddity of the reference, it is kept
-    (ISO dates are read with "dash"); where the reference loses meaning, it is not.
+    before_brackets: tuple[Rule, ...]  # signs that need their neighbours, units, numbers, links
+    after_brackets: tuple[Rule, ...]  # abbreviations, then the remaining symbols
+
+
+ENGLISH = RuleSet(
+    SIGN_RULES + words.UNIT_RULES + numbers.RULES + words.LINK_RULES,
+    words.ABBREVIATION_RULES + SYMBOL_RULES,
+)
+
+
+def normalize(text: str, rules: RuleSet = ENGLISH) -> str:
+    """Spell text out in lower-case letters, spaces and `. , ! ? ' -`.
+
+    Every string is accepted. Characters without a reading are removed. A line end ends a sentence.
+    The published checkpoints were trained behind the normaliser of `soprano-tts`. Its readings are
+    kept where they preserve the meaning, for example "dash" in ISO dates.
     """
-    text = join_lines(fold(text))
-    text = rewrite(text, SIGN_RULES + words.UNIT_RULES + numbers.RULES + words.LINK_RULES)
-    return finish(rewrite(unbracket(text), words.ABBREVIATION_RULES + SYMBOL_RULES))
+    text = rewrite(join_lines(fold(text)), rules.before_brackets)
+    return finish(rewrite(unbracket(text), rules.after_brackets))
+
+
+def split_sentences(normalized: str) -> list[str]:
+    """Cut normalised text into sentences; an empty list if nothing in it can be spoken.
+
+    A sentence has at most 300 characters before short ones (under 30) are merged with a neighbour,
+    and at most 390 after it.
+    """
+    return merge_short(split(normalized))
 
 
 def sentences(text: str) -> list[str]:
-    """Normalise text and cut it into the pieces that are spoken, none if there is nothing to say.
-
-    A piece has at most 300 characters before short ones (under 30) are merged with a neighbour,
-    which can make it 390 at most.
-    """
-    return merge_short(split(normalize(text)))
+    """Normalise text and cut it into sentences."""
+    return split_sentences(normalize(text))
