@@ -81,7 +81,7 @@ def bench(
         if gate:
             sys.exit(benchmarks.gate(checkout, storage, names, model, against))
         sys.exit(benchmarks.save_and_compare(storage, names, model, context.args))
-    except LookupError as error:
+    except (LookupError, ChildProcessError) as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(2)
 

@@ -1,76 +1,103 @@
-"""Where the time of a synthesis goes, part by part and backend by backend."""
+"""The time of each part of a synthesis, for one or more backends.
+
+The regression gate runs this file on older versions of the package: it uses public names only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from soprano.config import SamplingOptions
-from soprano.sampling import sample
-from soprano.stft import istft
-from soprano.synthesis import SopranoTTS
+import soprano
 
 TEXT = "it is half past nine, and the kettle is on."
 PROMPT = 24  # ids
 
 Clock = Callable[[], float]  # seconds
-Part = Callable[[Clock], float]  # runs once and gives its seconds
 
 
-def parts(voice: SopranoTTS, tokens: int) -> dict[str, Part]:
-    """The parts of speaking `tokens` audio tokens, in the order of the data flow."""
-    backend, numbers = voice.backend, voice.config.language_model
-    generator = np.random.default_rng(0)
-    ids = generator.integers(4, numbers.vocab_size, (1, max(PROMPT, tokens)))
-    hidden = generator.standard_normal((1, tokens, numbers.hidden_size), dtype=np.float32)
-    spectrum = backend.decode(hidden, np.array([tokens]))
-    logits = generator.standard_normal(numbers.vocab_size).astype(np.float32)
-    options = SamplingOptions(temperature=0.7)
-    prompt = ids[:, :PROMPT], np.array([PROMPT])
+class Workload:
+    """The inputs of every part: one utterance of `tokens` audio tokens."""
 
-    def step(clock: Clock) -> float:
-        state = backend.prefill(*prompt).state
+    def __init__(self, voice: soprano.SopranoTTS, tokens: int) -> None:
+        self.voice, self.backend, self.tokens = voice, voice.backend, tokens
+        config = voice.config.language_model
+        generator = np.random.default_rng(0)
+        self.ids = generator.integers(4, config.vocab_size, (1, max(PROMPT, tokens)))
+        self.prompt = self.ids[:, :PROMPT], np.array([PROMPT])
+        hidden = generator.standard_normal((1, tokens, config.hidden_size), dtype=np.float32)
+        self.hidden = hidden, np.array([tokens])
+        self.spectrum = self.backend.decode(*self.hidden)
+        self.istft_config = voice.config.decoder.istft
+        self.logits = generator.standard_normal(config.vocab_size).astype(np.float32)
+        self.options = soprano.SamplingOptions(temperature=0.7)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One timed part of a synthesis.
+
+    `callable` is the public callable that is timed: a method of the backend or the voice, or a
+    function of `soprano`. `run` is what is timed; what `prepare` returns is its second argument.
+    """
+
+    name: str
+    callable: str
+    run: Callable[[Workload, Any], object]
+    per_token: bool = True  # else the part runs once for each sentence
+    prepare: Callable[[Workload], Any] = lambda work: None
+
+    def seconds(self, work: Workload, clock: Clock) -> float:
+        prepared = self.prepare(work)
         start = clock()
-        for number in range(tokens):
-            state = backend.step(ids[:, number], state).state
-        return clock() - start
-
-    def choose() -> None:
-        for number in range(tokens):
-            sample(logits, ids[0, :number].tolist(), options, 0.5)
-
-    def first_sound(clock: Clock) -> float:
-        start = clock()
-        stream = voice.infer_stream(TEXT, seed=1, temperature=0.7, max_new_tokens=tokens)
-        next(stream)
-        return clock() - start  # before the stream is taken apart
-
-    return {
-        "prefill": _timed(lambda: backend.prefill(*prompt)),
-        "step": step,
-        "sample": _timed(choose),
-        "decode": _timed(lambda: backend.decode(hidden, np.array([tokens]))),
-        "istft": _timed(lambda: istft(spectrum, voice.config.decoder.istft)),
-        "first sound": first_sound,
-    }
+        result = self.run(work, prepared)
+        seconds = clock() - start
+        del result  # only now: closing a stream is not timed
+        return seconds
 
 
-def _timed(work: Callable[[], object]) -> Part:
-    def run(clock: Clock) -> float:
-        start = clock()
-        work()
-        return clock() - start
-
-    return run
+def _state(work: Workload) -> Any:
+    return work.backend.prefill(*work.prompt).state
 
 
-# What is done once for each token; the others are done once for each sentence.
-PER_TOKEN = ("step", "sample", "decode", "istft")
+def _steps(work: Workload, state: Any) -> None:
+    for index in range(work.tokens):
+        state = work.backend.step(work.ids[:, index], state).state
+
+
+def _samples(work: Workload, _: Any) -> None:
+    for index in range(work.tokens):
+        soprano.sample(work.logits, work.ids[0, :index].tolist(), work.options, 0.5)
+
+
+def _first_chunk(work: Workload, _: Any) -> object:
+    stream = work.voice.infer_stream(TEXT, seed=1, temperature=0.7, max_new_tokens=work.tokens)
+    return next(stream), stream
+
+
+# In the order of the data flow.
+PARTS = (
+    Part("prefill", "backend.prefill", lambda w, _: w.backend.prefill(*w.prompt), False),
+    Part("step", "backend.step", _steps, prepare=_state),
+    Part("sample", "soprano.sample", _samples),
+    Part("decode", "backend.decode", lambda w, _: w.backend.decode(*w.hidden)),
+    Part("istft", "soprano.istft", lambda w, _: soprano.istft(w.spectrum, w.istft_config)),
+    Part("first sound", "voice.infer_stream", _first_chunk, False),
+)
+PER_TOKEN = [part.name for part in PARTS if part.per_token]
+
+
+def parts(voice: soprano.SopranoTTS, tokens: int) -> dict[str, Callable[[Clock], float]]:
+    """For each part, a function that runs it once and returns its seconds by a clock."""
+    work = Workload(voice, tokens)
+    return {part.name: partial(part.seconds, work) for part in PARTS}
 
 
 @dataclass(frozen=True)
@@ -84,35 +111,37 @@ class Times:
 
     @property
     def real_time_factor(self) -> float:
-        """Processing time over audio time, of what every token costs."""
-        return sum(self.seconds[part] for part in PER_TOKEN) / self.audio
+        """Processing time over audio time of the parts that run for every token."""
+        return sum(self.seconds[name] for name in PER_TOKEN) / self.audio
 
 
 def measure(
-    voices: Mapping[str, SopranoTTS],
+    voices: Mapping[str, soprano.SopranoTTS],
     *,
     tokens: int = 64,
     rounds: int = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Times]:
-    """Medians over rounds in which the backends take turns, part by part.
+    """The median over rounds of each part's time; in a round the backends alternate.
 
     `progress` is called after each timing with those done and those in all.
     """
-    all_parts = {name: parts(voice, tokens) for name, voice in voices.items()}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in voices}
-    done, total = 0, (rounds + 1) * sum(map(len, all_parts.values()))
-    for _ in range(rounds + 1):  # the first warms up and does not count
-        for part in next(iter(all_parts.values())):
-            for name, own in all_parts.items():
-                found[name].setdefault(part, []).append(own[part](perf_counter))
+    timed = {name: parts(voice, tokens) for name, voice in voices.items()}
+    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in voices}
+    done, total = 0, (rounds + 1) * len(PARTS) * len(voices)
+    for number in range(rounds + 1):
+        for part in PARTS:
+            for name in voices:
+                spent = timed[name][part.name](perf_counter)
+                if number:  # the first round warms up
+                    seconds[name].setdefault(part.name, []).append(spent)
                 done += 1
                 if progress:
                     progress(done, total)
     return [
         Times(
             name,
-            {part: median(seconds[1:]) for part, seconds in found[name].items()},
+            {part: median(spent) for part, spent in seconds[name].items()},
             tokens,
             tokens * voice.config.decoder.samples_per_token / voice.sample_rate,
         )
@@ -124,16 +153,16 @@ def table(times: Sequence[Times]) -> str:
     """Milliseconds by part and backend, and the real-time factor."""
     lines = ["| part | " + " | ".join(t.backend for t in times) + " |"]
     lines.append("|---|" + "---:|" * len(times))
-    for part in times[0].seconds:
-        unit = "ms a token" if part in PER_TOKEN else "ms"
-        values = (t.seconds[part] * 1e3 / (t.tokens if part in PER_TOKEN else 1) for t in times)
-        lines.append(f"| {part}, {unit} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
+    for part in PARTS:
+        unit = "ms a token" if part.per_token else "ms"
+        values = (t.seconds[part.name] * 1e3 / (t.tokens if part.per_token else 1) for t in times)
+        lines.append(f"| {part.name}, {unit} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
     factors = " | ".join(f"{t.real_time_factor:.3f}" for t in times)
     return "\n".join([*lines, f"| real-time factor | {factors} |"])
 
 
 def plot(times: Sequence[Times], path: Path) -> None:
-    """A bar a backend, its parts stacked: milliseconds for each token, as a PNG.
+    """Draw milliseconds per token as a PNG: one bar for each backend, its parts stacked.
 
     Raises:
         ImportError: matplotlib is not installed (the extra `bench`).

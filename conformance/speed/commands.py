@@ -1,4 +1,4 @@
-"""What `python -m conformance bench` does: save and compare a run, or hold the gate."""
+"""`python -m conformance bench`: save and compare a run, or run the regression gate."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.speed.regression_gate import conforms, measure, tree_of
-from conformance.speed.saved_runs import newest_with
+from conformance.speed.saved_runs import find_run
 
-# Enough to see that every benchmark runs and is found again; a comparison that counts is the gate.
+# Enough to see that every benchmark runs and is found again. A comparison that counts is the gate.
 _QUICK = ("--benchmark-min-rounds=2", "--benchmark-max-time=0.1", "--slowdown=5")
 
 
 def save_and_compare(
     storage: Path, backends: Sequence[str], model: str, arguments: Sequence[str]
 ) -> int:
-    """Save a run, then compare another with it; the exit status."""
+    """Save a run and compare another with it. Returns the exit status."""
     for mode in ("--benchmark-autosave", "--benchmark-compare"):
         command = [*_pytest(storage, backends, model, mode), *_QUICK, *arguments]
         if status := subprocess.run(command).returncode:
@@ -28,12 +28,15 @@ def save_and_compare(
 def gate(
     checkout: Path, storage: Path, backends: Sequence[str], model: str, against: str | None
 ) -> int:
-    """Measure the baseline commit and the checkout in turns; the exit status.
+    """Compare a checkout with a baseline commit. Returns the exit status.
+
+    The baseline is the commit of the newest saved run, unless one is given.
 
     Raises:
-        LookupError: no saved run holds these benchmarks, or its commit is gone.
+        LookupError: no saved run holds these benchmarks, or the checkout lacks the commit.
+        ChildProcessError: a tree cannot be timed.
     """
-    commit = against or newest_with(storage, _names(storage, backends, model)).commit
+    commit = against or find_run(storage, _names(storage, backends, model)).commit
     status = 0
     with tree_of(checkout, commit) as baseline:
         print(f"gate: {checkout.resolve().name} against commit {commit[:12]}")
@@ -49,7 +52,7 @@ def gate(
 
 
 def _names(storage: Path, backends: Sequence[str], model: str) -> list[str]:
-    """The names of the benchmarks as they are now."""
+    """The names of the benchmarks of this checkout."""
     command = [*_pytest(storage, backends, model, "--benchmark-autosave"), "--collect-only"]
     listing = subprocess.run(command, capture_output=True, text=True).stdout
     return [line.split("::", 1)[1] for line in listing.splitlines() if "::bench_" in line]

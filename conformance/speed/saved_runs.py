@@ -1,8 +1,8 @@
-"""Benchmarks against a saved run: the newest that holds the same names, or red.
+"""Compare benchmarks with the newest saved run that holds the same names.
 
-pytest-benchmark alone compares with the newest file whatever it holds, and says nothing where no
-name matches. Times of two runs on one machine differ by its mood, so the limit here is coarse;
-`gate.py` measures both sides in turns and sees what this cannot.
+pytest-benchmark compares with the newest file whatever it holds, and is silent if no name matches.
+Times of two runs on one machine vary, so that the limit here is coarse; `regression_gate` measures
+both versions in one run and detects smaller differences.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pytest
 
 from conformance.options import option
 
-SLOWDOWN = 2.0  # of the quickest round, which a busy machine disturbs least
+SLOWDOWN = 2.0  # of the fastest round, which a busy machine affects least
 
 
 @dataclass(frozen=True)
 class SavedRun:
     path: Path
     commit: str
-    seconds: Mapping[str, float]  # by name, the quickest round
+    seconds: Mapping[str, float]  # by name, the fastest round
 
 
 def saved_runs(storage: Path) -> list[SavedRun]:
@@ -41,8 +41,12 @@ def saved_runs(storage: Path) -> list[SavedRun]:
     return [run for _, run in sorted(found, key=lambda entry: entry[0])]
 
 
-def newest_with(storage: Path, names: Iterable[str]) -> SavedRun:
-    """The newest run of exactly these benchmarks; an error that tells the difference else."""
+def find_run(storage: Path, names: Iterable[str]) -> SavedRun:
+    """The newest run of exactly these benchmarks.
+
+    Raises:
+        LookupError: there is none; the message names the differences from the nearest run.
+    """
     wanted = set(names)
     runs = saved_runs(storage)
     for run in reversed(runs):
@@ -59,10 +63,10 @@ def newest_with(storage: Path, names: Iterable[str]) -> SavedRun:
     )
 
 
-def breaches(
+def slowdowns(
     seconds: Mapping[str, float], saved: Mapping[str, float], limit: float = SLOWDOWN
 ) -> list[str]:
-    """What became slower than `limit` times its saved time, one line each."""
+    """One line for each benchmark that takes more than `limit` times its saved time."""
     return [
         f"{name}: {now / saved[name]:.2f} times the saved {saved[name] * 1e3:.3g} ms, limit {limit}"
         for name, now in sorted(seconds.items())
@@ -70,8 +74,8 @@ def breaches(
     ]
 
 
-def _storage(config: pytest.Config) -> Path:
-    return Path(str(config.getoption("benchmark_storage")).removeprefix("file://"))
+_RUN = pytest.StashKey[SavedRun]()
+_FAILURES = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -81,43 +85,36 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     names = [
         item.name for item in session.items if "benchmark" in getattr(item, "fixturenames", ())
     ]
+    storage = Path(str(config.getoption("benchmark_storage")).removeprefix("file://"))
     try:
-        run = newest_with(_storage(config), names)
+        run = find_run(storage, names)
     except LookupError as error:
         raise pytest.UsageError(str(error)) from None
     benchmarks: Any = config._benchmarksession  # type: ignore[attr-defined]
     benchmarks.compare = str(run.path)
-    config.stash[_SAVED] = run
-
-
-_SAVED = pytest.StashKey[SavedRun]()
+    config.stash[_RUN] = run
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    run = session.config.stash.get(_SAVED, None)
+    run = session.config.stash.get(_RUN, None)
     if run is None:
         return
     benchmarks: Any = session.config._benchmarksession  # type: ignore[attr-defined]
     seconds = {b.name: b.stats.min for b in benchmarks.benchmarks if b.stats is not None}
-    lost = sorted(set(run.seconds) - set(seconds))
     limit = option(session.config, "slowdown") or SLOWDOWN
-    session.config.stash[_FAULTS] = [
-        *(f"{name}: not measured" for name in lost),
-        *breaches(seconds, run.seconds, limit),
-    ]
-    if session.config.stash[_FAULTS] and session.exitstatus in (0, 5):
+    failures = [f"{name}: not measured" for name in sorted(set(run.seconds) - set(seconds))]
+    failures += slowdowns(seconds, run.seconds, limit)
+    session.config.stash[_FAILURES] = failures
+    if failures and session.exitstatus in (0, 5):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-_FAULTS = pytest.StashKey[list[str]]()
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    run = config.stash.get(_SAVED, None)
+    run = config.stash.get(_RUN, None)
     if run is None:
         return
-    faults = config.stash.get(_FAULTS, ["nothing was measured"])
+    failures = config.stash.get(_FAILURES, ["nothing was measured"])
     terminalreporter.section(f"against {run.path.name} of commit {run.commit[:12]}")
-    for line in faults or [f"{len(run.seconds)} benchmarks within the limit"]:
-        terminalreporter.write_line(line, red=bool(faults), green=not faults)
+    for line in failures or [f"{len(run.seconds)} benchmarks within the limit"]:
+        terminalreporter.write_line(line, red=bool(failures), green=not failures)
