@@ -1,24 +1,26 @@
-"""The pytest hooks that keep the ledger: a record of each test, and the reports of the run."""
+"""The pytest hooks that record the evidence of each test and write the reports of the run."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.options import option
+from conformance.options import OPTIONS, option
 
 if TYPE_CHECKING:
     from conformance.judging.deviations import Deviation
-    from conformance.judging.judge import TestRecord
+    from conformance.judging.records import TestRecord
 
 PACKAGE = Path(__file__).parent
 RECORDS = pytest.StashKey[list["TestRecord"]]()
 RECORD = pytest.StashKey["TestRecord"]()
-ATTESTED = pytest.StashKey[dict[str, Any]]()
+ATTESTED = pytest.StashKey[dict[str, Any]]()  # effective configuration by subject
+STAGES = pytest.StashKey[dict[str, list[str]]]()  # stages that a backend implements itself
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
 _LOST = pytest.StashKey[bool]()
 _SENT = "conformance"  # what a worker of pytest-xdist sends when it is done
@@ -28,6 +30,7 @@ _SENT = "conformance"  # what a worker of pytest-xdist sends when it is done
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDS] = []
     config.stash[ATTESTED] = {}
+    config.stash[STAGES] = {}
     config.stash[_LOST] = False
     folder = option(config, "report_dir")
     if folder and not getattr(config.option, "xmlpath", None):
@@ -40,7 +43,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     named = option(session.config, "deviations")
     paths = [deviations.DEFAULT, *([Path(named)] if named else [])]
     try:
-        claims = [claim for path in paths for claim in deviations.read(path)]
+        claims = [claim for path in paths for claim in deviations.load_deviations(path)]
     except deviations.DeviationError as error:
         raise pytest.UsageError(str(error)) from None
     session.config.stash[_CLAIMS] = claims
@@ -52,7 +55,7 @@ def requirements_of(item: pytest.Item) -> tuple[str, ...]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
-    from conformance.judging.judge import TestRecord
+    from conformance.judging.records import TestRecord
 
     if PACKAGE in item.path.parents or requirements_of(item):
         names, subject = requirements_of(item), _subject(item)
@@ -92,6 +95,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         attested = item.config.stash[ATTESTED].get(record.subject, {})
         text = ", ".join(f"{name} {field['value']}" for name, field in attested.items())
         report.sections.append(("effective configuration", f"{record.subject}: {text}"))
+        if record.golden:
+            report.sections.append(("golden values", record.golden))
     return report
 
 
@@ -126,7 +131,7 @@ def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[st
 
 def _properties(record: TestRecord) -> list[tuple[str, str]]:
     """What goes into JUnit beside the outcome."""
-    nearest = max(record.comparisons, key=lambda comparison: comparison.share(), default=None)
+    nearest = max(record.comparisons, key=lambda comparison: comparison.used(), default=None)
     return [
         ("requirements", " ".join(record.requirements)),
         ("subject", record.subject),
@@ -137,8 +142,20 @@ def _properties(record: TestRecord) -> list[tuple[str, str]]:
 
 
 def _repeat_command(item: pytest.Item) -> str:
-    arguments = " ".join(str(argument) for argument in item.config.invocation_params.args)
-    return f"pytest {arguments} -k '{item.name}'"
+    """A shell command that runs one test again with the options of this run."""
+    path, _, name = item.nodeid.partition("::")
+    if PACKAGE in item.path.parents:
+        module = item.path.relative_to(PACKAGE.parent).with_suffix("")
+        path = ".".join(module.parts)
+    else:
+        path = str(item.path)
+    words = ["pytest", "--pyargs", f"{path}::{name}"]
+    for option_name, settings in OPTIONS.items():
+        value = option(item.config, option_name.replace("-", "_"))
+        if value is not None and option_name not in ("requirement", "report-dir"):
+            values = value if settings.get("action") == "append" else [value]
+            words += [word for each in values for word in (f"--{option_name}", str(each))]
+    return shlex.join(words)
 
 
 @pytest.hookimpl(trylast=True)
@@ -148,7 +165,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
     config = session.config
     if hasattr(config, "workeroutput"):
-        config.workeroutput[_SENT] = pickle.dumps((config.stash[RECORDS], config.stash[ATTESTED]))
+        config.workeroutput[_SENT] = pickle.dumps(
+            (config.stash[RECORDS], config.stash[ATTESTED], config.stash[STAGES])
+        )
         return
     results = by_subject(_judged(config))
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
@@ -164,9 +183,10 @@ def pytest_testnodedown(node: Any) -> None:
     if sent is None:
         node.config.stash[_LOST] = True
         return
-    records, attested = pickle.loads(sent)
+    records, attested, stages = pickle.loads(sent)
     node.config.stash[RECORDS] += records
     node.config.stash[ATTESTED] |= attested
+    node.config.stash[STAGES] |= stages
 
 
 def _judged(config: pytest.Config) -> list[TestRecord]:
@@ -201,7 +221,7 @@ def _short(failure: str) -> str:
 def _line(name: str, entry: dict[str, Any]) -> str:
     nearest = entry["nearest"]
     share = ""
-    if nearest and nearest["limit"] and isinstance(nearest["share"], float):
+    if nearest and nearest["limit"] and isinstance(nearest["used"], float):
         share = f"{nearest['quantity']}: {nearest['share']:.0%} of its limit"
     return (
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
@@ -217,5 +237,5 @@ def _write_document(config: pytest.Config, records: list[TestRecord]) -> None:
         return
     path = Path(folder) / "conformance.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = document(records, config.stash[ATTESTED])
+    content = document(records, config.stash[ATTESTED], config.stash[STAGES])
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,32 +1,45 @@
-"""The pytest plugin: what is collected, and the fixtures that tests judge through.
+"""The pytest plugin of the suite: its options, what is collected, and its fixtures.
 
-`reporting` keeps the ledger.
+`conformance.hooks` records the evidence and writes the reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import hooks as reporting
-from conformance.hooks import ATTESTED, RECORD, requirements_of
+from conformance import hooks
+from conformance.hooks import ATTESTED, RECORD, STAGES, requirements_of
 from conformance.judging.skips import NotDeclared
-from conformance.options import OPTIONS
-from conformance.options import option as _option
-from conformance.speed import saved_runs as tracking
+from conformance.options import OPTIONS, option
 
 if TYPE_CHECKING:
-    from conformance.golden.packs import Vectors
     from conformance.judging.judge import Judge
+    from conformance.judging.vectors import Vectors
+    from conformance.subject import Subject
     from soprano.backends import Backend
+    from soprano.stages import Stages
     from soprano.synthesis import SopranoTTS
 
 _PACKAGE = Path(__file__).parent
-_BENCH = pytest.StashKey[bool]()
+_LAWS, _META, _SPEED = (_PACKAGE / name for name in ("laws", "meta", "speed"))
+_BENCHMARKS = pytest.StashKey[bool]()
+_SUBJECT = pytest.StashKey["Subject"]()
+
+# A stage fixture is parametrised over the implementations under test: "shared", this package's
+# own, where a built-in backend is judged, and every third-party backend.
+_STAGE_FIXTURES = ("text_stage", "token_stage", "sample_stage", "istft_stage")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from conformance.subject import Hooks
+
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,32 +48,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", dest=f"conformance_{name.replace('-', '_')}", **settings)
 
 
-@pytest.hookimpl(tryfirst=True)  # before JUnit asks where to write
+@pytest.hookimpl(tryfirst=True)  # before the JUnit plugin reads its path
 def pytest_configure(config: pytest.Config) -> None:
+    from conformance.subject import Subject
+
     config.addinivalue_line(
-        "markers", "requirement(id): the requirements of the contract it checks"
+        "markers", "requirement(id): ids of the requirements that a test checks"
     )
-    config.pluginmanager.register(reporting, "conformance.hooks")
+    config.pluginmanager.register(hooks, "conformance.hooks")
     if config.getoption("--hypothesis-profile", None):
-        import conformance.laws.hypothesis_profiles  # noqa: F401 - a profile must be known before it is loaded
-    # Benchmarks want a quiet machine: they are collected alone, and only when asked for.
+        import conformance.laws.hypothesis_profiles  # noqa: F401 - registers the profiles
+    config.stash[_SUBJECT] = config.hook.pytest_conformance_subject() or Subject()
+    # Benchmarks need a quiet machine: they are collected alone, and only on request.
     arguments = config.invocation_params.args
-    config.stash[_BENCH] = any(str(argument).startswith("--benchmark") for argument in arguments)
-    if config.stash[_BENCH]:
+    config.stash[_BENCHMARKS] = any(str(a).startswith("--benchmark-") for a in arguments)
+    if config.stash[_BENCHMARKS]:
+        from conformance.speed import saved_runs
+
         if config.getoption("numprocesses", None):
-            raise pytest.UsageError("benchmarks run alone: leave -n out")
+            raise pytest.UsageError("benchmarks run in one process: omit -n")
         config.addinivalue_line("python_functions", "bench_")
-        config.pluginmanager.register(tracking, "conformance.speed.saved_runs")
+        config.pluginmanager.register(saved_runs, "conformance.speed.saved_runs")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """What was named must exist, each name of it; said before processes are started to collect."""
+    """Reject unknown names before anything is collected or a worker is started."""
     config = session.config
-    if _option(config, "backend"):
+    if option(config, "backend"):
         _backends(config)
-    if _option(config, "model"):
+    if option(config, "model"):
         _models(config)
-    if wanted := _option(config, "requirement"):
+    if wanted := option(config, "requirement"):
         from conformance.contract.reader import requirements
 
         for prefix in wanted:
@@ -69,17 +87,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    own = _PACKAGE in file_path.parents and file_path.match("bench_*.py")
-    if own and parent.config.stash[_BENCH]:
+    own = file_path.parent == _SPEED and file_path.match("bench_*.py")
+    if own and parent.config.stash[_BENCHMARKS]:
         return pytest.Module.from_parent(parent, path=file_path)
     return None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Benchmarks run without the laws, and the tests of the tests only where they are named."""
-    if config.stash[_BENCH] and _PACKAGE in collection_path.parents:
-        return True if collection_path.match("test_*.py") else None
-    if collection_path == _PACKAGE / "meta":
+    """Benchmarks run without the laws; tests of the harness run only where they are named."""
+    if config.stash[_BENCHMARKS] and collection_path.match("test_*.py"):
+        return True
+    if collection_path == _META:
         return None if any("meta" in str(argument) for argument in config.args) else True
     return None
 
@@ -90,31 +108,31 @@ def _models(config: pytest.Config) -> list[Path]:
     from soprano.errors import ModelError
     from soprano.synthesis import DEFAULT_MODEL
 
-    named = _option(config, "model")
-    if not named and config.stash[_BENCH]:
+    named = option(config, "model")
+    if not named and config.stash[_BENCHMARKS]:
         named = [DEFAULT_MODEL]
     if not named:
         return fixture_models()
-    found: list[Path] = []
-    own = {path.name: path for path in fixture_models()}
+    fixtures = {path.name: path for path in fixture_models()}
+    models: list[Path] = []
     for name in named:
-        # A hidden folder is what an interrupted export leaves.
-        inside = sorted(path.parent for path in Path(name).glob("[!.]*/config.json"))
+        folder = Path(name)
+        # An interrupted export leaves a hidden folder.
+        inside = sorted(path.parent for path in folder.glob("[!.]*/config.json"))
         try:
-            found += (
-                inside
-                if inside and not (Path(name) / "config.json").exists()
-                else [own.get(name) or locate(name)]
-            )
+            if inside and not (folder / "config.json").exists():
+                models += inside
+            else:
+                models.append(fixtures.get(name) or locate(name))
         except ModelError as error:
             raise pytest.UsageError(str(error)) from None
-    return found
+    return models
 
 
 def _backends(config: pytest.Config) -> list[str]:
     from soprano.backends import backend_names, installed_backends
 
-    names = _option(config, "backend") or installed_backends()
+    names = option(config, "backend") or installed_backends()
     if not names:
         raise pytest.UsageError("no backend is installed: nothing would be judged")
     for name in names:
@@ -124,33 +142,32 @@ def _backends(config: pytest.Config) -> list[str]:
     return list(names)
 
 
-def _own_stages(config: pytest.Config) -> list[str]:
-    """Backends that may bring stages of their own; the built-in ones share the package's."""
+def _implementations(config: pytest.Config) -> list[str]:
+    """Whose text, tokenizer, sampler and ISTFT are judged."""
     from soprano.backends import backend_names
 
-    return [name for name in _backends(config) if name not in backend_names()[:3]]
+    names, built_in = _backends(config), backend_names()[:3]
+    shared = ["shared"] if any(name in built_in for name in names) else []
+    return shared + [name for name in names if name not in built_in]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if (
-        metafunc.definition.get_closest_marker("requirement") is None
-        and _PACKAGE not in metafunc.definition.path.parents
-    ):
+    own = _PACKAGE in metafunc.definition.path.parents
+    if not own and metafunc.definition.get_closest_marker("requirement") is None:
         return  # another project's fixtures may have the same names
+    config = metafunc.config
     if "backend" in metafunc.fixturenames:
-        subjects = [(b, m) for b in _backends(metafunc.config) for m in _models(metafunc.config)]
+        subjects = [(name, model) for name in _backends(config) for model in _models(config)]
         if not subjects:
             raise pytest.UsageError("no model: nothing would be judged")
         ids = [f"{name}-{model.name}" for name, model in subjects]
         metafunc.parametrize("backend", subjects, ids=ids, indirect=True, scope="session")
-    for fixture in ("text_stage", "token_stage", "sample_stage", "istft_stage"):
-        if fixture in metafunc.fixturenames:
-            subjects_ = ["shared", *_own_stages(metafunc.config)]
-            metafunc.parametrize(fixture, subjects_, indirect=True, scope="session")
+    for fixture in set(_STAGE_FIXTURES) & set(metafunc.fixturenames):
+        metafunc.parametrize(fixture, _implementations(config), indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = _option(config, "requirement")
+    wanted = option(config, "requirement")
     if not wanted:
         return
     prefixes = tuple(wanted)
@@ -162,107 +179,150 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """The backend under judgement, opened on one model."""
-    from soprano.backends import open_backend
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """How the parts under test are made."""
+    return request.config.stash[_SUBJECT]
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest, subject: Subject) -> Iterator[Backend]:
+    """The backend under test, opened on one model."""
+    from soprano.stages import OWN_STAGES
 
     name, model = request.param
     config = request.config
-    opened = open_backend(
-        name, model, _option(config, "precision") or "fp32", _option(config, "threads")
+    opened = subject.open_backend(
+        name, model, option(config, "precision") or "fp32", option(config, "threads")
     )
-    config.stash[ATTESTED][f"{name}-{model.name}"] = {
+    key = f"{name}-{model.name}"
+    config.stash[ATTESTED][key] = {
         field: {"value": attested.value, "how": attested.how}
         for field, attested in opened.attest().items()
     }
+    own = [stage for stage in (*OWN_STAGES, "synthesize", "stream") if hasattr(opened, stage)]
+    config.stash[STAGES][key] = own
     yield opened
     opened.close()
 
 
-_VECTORS: dict[tuple[str, Path, Path | None], Vectors] = {}
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> Path:
+    """The folder of the model that the backend was opened on."""
+    folder: Path = request.node.callspec.params["backend"][1]
+    return folder
 
 
 @pytest.fixture
-def vectors(backend: Backend, request: pytest.FixtureRequest) -> Vectors:
-    """The golden vectors of the backend's model; without any, an error."""
-    from conformance.golden.packs import find_vectors
-    from conformance.golden.rounded_packs import find_source, held_vectors
+def stages(backend: Backend, model: Path, subject: Subject) -> Stages:
+    """The shared pipeline around the backend under test."""
+    return subject.stages_of(backend, model)
+
+
+@pytest.fixture
+def voice(stages: Stages, model: Path, subject: Subject) -> SopranoTTS:
+    """The public interface to the pipeline under test."""
+    return subject.voice(model, stages)
+
+
+@pytest.fixture(scope="session")
+def stages_over(subject: Subject) -> Callable[[Backend], Stages]:
+    """The shared pipeline around a backend without a model, such as a scripted one."""
+    from conformance.golden.packs import fixture_models
+
+    def make(backend: Backend) -> Stages:
+        model = fixture_models()[0]
+        shared = _shared_stages(subject, model)
+        return subject.stages(replace(shared, language_model=backend, decode=backend.decode))
+
+    return make
+
+
+def _shared_stages(subject: Subject, model: Path) -> Stages:
+    """The shared stages of a model without networks."""
+    from soprano.checkpoint.folder import ModelFolder
+    from soprano.synthesis import shared_stages
+
+    networks: Any = SimpleNamespace(config=ModelFolder.open(model).config, decode=None)
+    return shared_stages(networks, model, subject.load_tokenizer)
+
+
+_PACKS: dict[tuple[str, Path, Path | None], Any] = {}
+
+
+@pytest.fixture
+def vectors(
+    backend: Backend, model: Path, subject: Subject, request: pytest.FixtureRequest
+) -> Vectors:
+    """The golden values of the model under test and their limits; without any, an error."""
+    from conformance.golden.rounded_packs import find_rounded_pack, find_source
+    from conformance.judging.vectors import Vectors
     from soprano.checkpoint.folder import ModelFolder
 
-    named = _option(request.config, "reference")
-    name, model = request.node.callspec.params["backend"]
+    named = option(request.config, "reference")
     reference = Path(named) if named else None
     rounded = backend.capabilities.rounded and not ModelFolder.open(model).has_weights
+    name = request.node.callspec.params["backend"][0]
     key = (name if rounded else "", model, reference)
-    if key not in _VECTORS:
-        _VECTORS[key] = (
-            held_vectors(backend, model, find_source(model, reference))
+    if key not in _PACKS:
+        _PACKS[key] = (
+            find_rounded_pack(backend, model, find_source(model, reference))
             if rounded
-            else find_vectors(model, reference)
+            else subject.find_pack(model, reference)
         )
-    return _VECTORS[key]
+    request.node.stash[RECORD].golden = _PACKS[key].source
+    return Vectors(_PACKS[key], backend.config)
 
 
-@pytest.fixture
-def voice(backend: Backend, request: pytest.FixtureRequest) -> SopranoTTS:
-    """The public interface over the backend under judgement."""
-    from soprano.synthesis import SopranoTTS
-
-    return SopranoTTS.over(backend, request.node.callspec.params["backend"][1])
-
-
-def _stage(request: pytest.FixtureRequest, method: str, shared: Any) -> Any:
-    """The package's own stage, or the method that a backend brings in its place."""
+def _implementation(request: pytest.FixtureRequest, method: str, shared: Any) -> Any:
+    """The shared stage, or a backend's method in its place."""
     if request.param == "shared":
         return shared
-    from soprano.backends import open_backend
-
-    opened = open_backend(request.param, _models(request.config)[0])
+    opened = request.getfixturevalue("subject").open_backend(
+        request.param, _models(request.config)[0]
+    )
     if not hasattr(opened, method):
-        raise NotDeclared(f"{request.param} brings no {method} of its own")
+        raise NotDeclared(f"{request.param} has no {method} of its own")
     return getattr(opened, method)
 
 
 @pytest.fixture(scope="session")
-def text_stage(request: pytest.FixtureRequest) -> Any:
-    """`normalize(text)` and `sentences(text)` of the implementation under judgement."""
-    from soprano import text
-
-    own = _stage(request, "normalize", text.normalize)
-
-    def sentences(given: str) -> list[str]:
-        return text.merge_short(text.split(own(given)))
-
-    return SimpleNamespace(normalize=own, sentences=sentences)
+def shared(subject: Subject, request: pytest.FixtureRequest) -> Stages:
+    """The shared stages, for tests that need no networks."""
+    return subject.stages(_shared_stages(subject, _models(request.config)[0]))
 
 
 @pytest.fixture(scope="session")
-def token_stage(request: pytest.FixtureRequest) -> Any:
-    """`(model folder) -> tokenizer` of the implementation under judgement."""
-    from soprano.tokenizer import load_tokenizer
+def text_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
+    """`normalize(text)` and `sentences(text)` of the implementation under test."""
+    normalize = _implementation(request, "normalize", shared.normalize)
 
-    return _stage(request, "tokenize", load_tokenizer)
+    def sentences(text: str) -> list[str]:
+        return shared.split(normalize(text))
 
-
-@pytest.fixture(scope="session")
-def sample_stage(request: pytest.FixtureRequest) -> Any:
-    """`(logits, history, options, uniform) -> id` of the implementation under judgement."""
-    from soprano.sampling import sample
-
-    return _stage(request, "sample", sample)
+    return SimpleNamespace(normalize=normalize, sentences=sentences)
 
 
 @pytest.fixture(scope="session")
-def istft_stage(request: pytest.FixtureRequest) -> Any:
-    """`(spectrum, config, layout, *, length) -> samples` of the implementation under judgement."""
-    from soprano.stft import istft
+def token_stage(request: pytest.FixtureRequest, subject: Subject) -> Any:
+    """`(model folder) -> tokenizer` of the implementation under test."""
+    return _implementation(request, "tokenize", subject.load_tokenizer)
 
-    return _stage(request, "istft", istft)
+
+@pytest.fixture(scope="session")
+def sample_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
+    """`(logits, history, options, uniform) -> id` of the implementation under test."""
+    return _implementation(request, "sample", shared.sample)
+
+
+@pytest.fixture(scope="session")
+def istft_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
+    """`(spectrum, config, layout, *, length) -> samples` of the implementation under test."""
+    return _implementation(request, "istft", shared.istft)
 
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
-    """Compares and records; a test that passes without having compared anything fails."""
+    """Compares and records; a test that passes without a comparison fails."""
     from conformance.judging.judge import Judge
 
     if "backend" in request.fixturenames:
@@ -271,18 +331,18 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 
 def _require_declared(backend: Backend, names: tuple[str, ...]) -> None:
-    """The capabilities that the contract says a requirement needs."""
+    """Skip a test whose requirement needs a capability that the backend does not declare."""
     from conformance.contract.reader import requirements
 
     for name in names:
-        row = requirements().get(name)
-        for need in row.needs.split() if row else ():
+        requirement = requirements().get(name)
+        for need in requirement.needs.split() if requirement else ():
             if not getattr(backend.capabilities, need):
                 raise NotDeclared(f"{name} needs {need}, which {backend.name} does not declare")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The real-time factors of the benchmarks that made sound."""
+    """The real-time factors of the benchmarks that produced audio."""
     session = getattr(config, "_benchmarksession", None)
     timed = [b for b in getattr(session, "benchmarks", []) if "rtf" in b.extra_info]
     if timed:

@@ -18,7 +18,7 @@ from soprano.backends import Backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 from soprano.generate import Prompt, generate
-from soprano.hallucination import looks_stuck
+from soprano.hallucination import is_stuck
 from soprano.sampling import uniforms
 from soprano.synthesis import SopranoTTS
 
@@ -32,9 +32,9 @@ def judge_sound(judge, backend: Backend, vectors: Vectors, prompt, ids, samples)
     """Samples of an utterance: no other convention's, and those of the states before its ids."""
     followed = alignments_followed(backend, prompt, ids, samples)
     for name in ALIGNMENTS:
-        judge.follows_not(name, followed)
+        judge.not_following(name, followed)
     expected = sound_of(backend, states_of(backend, prompt, ids)[:-1])
-    limit = tolerances.between_ways(
+    limit = tolerances.between_own_outputs(
         "samples", vectors.floors["samples"], vectors.arrays["samples"], backend.config
     )
     judge.close("samples", samples, expected, limit)
@@ -157,7 +157,7 @@ def test_the_trained_voice_is_stuck_where_it_holds_a_sound_and_nowhere_else(voic
             ("two in turns", [*start, *start[-2:] * HELD], True),
         ):
             states = states_of(backend, prompt, ids)[:-1]
-            stuck = looks_stuck(states, voice.defaults.hallucination_distance)
+            stuck = is_stuck(states, voice.defaults.hallucination_distance)
             judge.equal(f"{name}: {text}", stuck, wanted)
 
 

@@ -98,9 +98,9 @@ def test_a_file_read_back_is_what_was_written(judge: Judge, rate: int, tmp_path:
     path = Audio(samples, rate).save(tmp_path / "sound.wav")
     audio = read_wav(path)
     judge.equal("rate", audio.sample_rate, rate)
-    judge.same("samples", audio.samples, (np.array(defined(samples)) / 32767).astype(np.float32))
+    judge.bits("samples", audio.samples, (np.array(defined(samples)) / 32767).astype(np.float32))
     again = read_wav(Audio(audio.samples, rate).save(tmp_path / "again.wav"))
-    judge.same("written once more", again.samples, audio.samples)
+    judge.bits("written once more", again.samples, audio.samples)
 
 
 @pytest.mark.requirement("AO-05")
@@ -145,8 +145,8 @@ def test_other_forms_of_wav_are_refused(
 def test_audio_is_an_array_of_its_samples(judge: Judge) -> None:
     samples = np.linspace(-1, 1, 7, dtype=np.float32)
     for sound in (Audio(samples, 16000), AudioChunk(samples, 16000, 0)):
-        judge.same("as it is", np.asarray(sound), samples.copy())
-        judge.same("as float64", np.asarray(sound, np.float64), samples.astype(np.float64))
+        judge.bits("as it is", np.asarray(sound), samples.copy())
+        judge.bits("as float64", np.asarray(sound, np.float64), samples.astype(np.float64))
         copied = np.array(sound)
         copied[:] = 0
         judge.equal("a copy is one", bool(sound.samples.any()), True)

@@ -309,7 +309,7 @@ def test_tokens_already_given_stay_as_they_are(judge: Judge) -> None:
             held.append(token.hidden)
             copies.append(token.hidden.copy())
     for place, (hidden, copied) in enumerate(zip(held, copies, strict=True)):
-        judge.same(f"state {place}", np.array(hidden), copied)
+        judge.bits(f"state {place}", np.array(hidden), copied)
     judge.equal("states", len(held), 11)
 
 

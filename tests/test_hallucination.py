@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.judge import Judge
-from soprano.hallucination import looks_stuck
+from soprano.hallucination import is_stuck
 
 NEAR, FAR = 299.0, 301.0
 
@@ -42,11 +42,11 @@ STUCK: dict[str, tuple[list[float], bool]] = {
 @pytest.mark.parametrize("case", STUCK)
 def test_states_that_hardly_move_for_too_long_are_stuck(judge: Judge, case: str) -> None:
     steps, expected = STUCK[case]
-    judge.equal(case, bool(looks_stuck(walk(steps), 300.0)), expected)
-    scaled = looks_stuck(walk(steps) / 4, 75.0)  # the distance is a number of the model
+    judge.equal(case, bool(is_stuck(walk(steps), 300.0)), expected)
+    scaled = is_stuck(walk(steps) / 4, 75.0)  # the distance is a number of the model
     judge.equal(f"{case}, scaled", bool(scaled), expected)
 
 
 @pytest.mark.requirement("GE-13")
 def test_no_states_are_not_stuck(judge: Judge) -> None:
-    judge.equal("T=0", bool(looks_stuck(np.zeros((0, 4), np.float32), 300.0)), False)
+    judge.equal("T=0", bool(is_stuck(np.zeros((0, 4), np.float32), 300.0)), False)

@@ -31,7 +31,7 @@ import soprano
 from conformance.contract import reader as contract
 from conformance.faults import FLOW, Fault
 from conformance.faults.plant import Plant
-from conformance.golden.packs import Vectors, fixture_models, model_identity, read_pack, read_packs
+from conformance.golden.packs import Pack, fixture_models, weights_digest, read_pack, read_packs
 from conformance.hooks import requirements_of
 from conformance.report.verdicts import RED
 from soprano.backends import backend_names
@@ -112,7 +112,7 @@ def _empty(fault: Fault, backend: str) -> Result:
     )  # fmt: skip
 
 
-def warm_up(models: Sequence[str]) -> dict[Path, Vectors]:
+def warm_up(models: Sequence[str]) -> dict[Path, Pack]:
     """Import what the children need, and read the golden packs of their models.
 
     The noise floor is the pack's own: measured again, it would tell of the fault.
@@ -127,7 +127,7 @@ def warm_up(models: Sequence[str]) -> dict[Path, Vectors]:
     _collected()
     packs = read_packs()
     folders = [path for path in fixture_models() if path.name in models]
-    identities = {path: model_identity(ModelFolder.open(path)) for path in folders}
+    identities = {path: weights_digest(ModelFolder.open(path)) for path in folders}
     found = {path: read_pack(packs[name]) for path, name in identities.items() if name in packs}
     gc.collect()
     gc.freeze()  # what is here now is no child's garbage
@@ -196,7 +196,7 @@ class _InFlowOrder:
 
 
 def _plant_and_run(
-    fault: Fault, backend: str, vectors: dict[Path, Vectors], logs: Path, whole: bool
+    fault: Fault, backend: str, vectors: dict[Path, Pack], logs: Path, whole: bool
 ) -> None:
     """In a forked process: plant, run, and leave without the parent's way out."""
     status = 1
@@ -208,7 +208,7 @@ def _plant_and_run(
         model = next(path for path in vectors if path.name == fault.model)
         with _quiet(str(folder / "log.txt")):
             plant = Plant()
-            find, names = conformance.golden.packs.find_vectors, backend_names()
+            find, names = conformance.golden.packs.find_pack, backend_names()
             plant.replace(find, lambda path, reference=None: vectors[path])
             plant.replace(backend_names, lambda: names)  # many look-ups in a slow place
             fault.plant(plant)

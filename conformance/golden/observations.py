@@ -1,4 +1,4 @@
-"""What a backend says to the suite's inputs, by the names of the expectations."""
+"""Runs a backend on the golden inputs; results have the names of the expectations."""
 
 from __future__ import annotations
 
@@ -19,43 +19,53 @@ from conformance.golden.inputs import (
     free_prompt,
 )
 from soprano.backends import Backend, Output
-from soprano.stft import istft
+from soprano.stages import Stages
 
 Given = Mapping[str, npt.NDArray[Any]]
 
 
-def observe(backend: Backend, arrays: Given) -> Arrays:
-    """Everything that has an expectation."""
+def observe(stages: Stages, arrays: Given) -> Arrays:
+    """Every quantity that has an expectation."""
+    backend = stages.language_model
     return {
         **observe_steps(backend, arrays),
         **observe_vocabulary(backend, arrays),
         **observe_prefixes(backend, arrays),
         **observe_long(backend, arrays),
-        **observe_spoken(backend, arrays),
-        **observe_spoken_sound(backend, arrays),
-        **observe_decoder(backend, arrays),
+        **observe_free_runs(backend, arrays),
+        **observe_free_run_samples(stages, arrays),
+        **observe_decoder(stages, arrays),
     }
 
 
-def read(backend: Backend, ids: npt.ArrayLike) -> Output:
-    """One row of ids (T,) at once."""
+def prefill_one(backend: Backend, ids: npt.ArrayLike) -> Output:
+    """Prefill of one sequence of ids (T,)."""
     row = np.asarray(ids, np.int64)[None]
     return backend.prefill(row, np.array([row.shape[1]]))
 
 
-def feed(backend: Backend, output: Output, ids: npt.NDArray[np.int64]) -> Iterator[Output]:
-    """One id a row and step, from ids (B, T)."""
-    for column in ids.T:
+def teacher_force(backend: Backend, output: Output, ids: npt.ArrayLike) -> Iterator[Output]:
+    """The output of each decode step on given ids (B, T), after a prefill's output."""
+    for column in np.asarray(ids, np.int64).T:
         output = backend.step(column, output.state)
         yield output
+
+
+def hidden_states(
+    backend: Backend, prompt: npt.ArrayLike, ids: npt.ArrayLike
+) -> npt.NDArray[np.float32]:
+    """Hidden states (N + 1, H) after a prompt and after each of the N ids that follow it."""
+    first = prefill_one(backend, prompt)
+    outputs = [first, *teacher_force(backend, first, np.asarray(ids, np.int64)[None])]
+    return np.concatenate([output.hidden for output in outputs])
 
 
 def observe_steps(backend: Backend, arrays: Given) -> Arrays:
     """All prompts in one ragged batch, then each teacher-forced id after them."""
     first = backend.prefill(arrays["prompt ids"], arrays["prompt lengths"])
-    steps = list(feed(backend, first, arrays["step ids"]))
+    steps = list(teacher_force(backend, first, arrays["step ids"]))
     return {
-        **said_at_first(first),
+        **_prefill_outputs(first),
         "step logits": np.stack([output.logits for output in steps], axis=1),
         "step hidden": np.stack([output.hidden for output in steps], axis=1),
     }
@@ -63,23 +73,23 @@ def observe_steps(backend: Backend, arrays: Given) -> Arrays:
 
 def observe_prefill(backend: Backend, arrays: Given) -> Arrays:
     """All prompts in one ragged batch."""
-    return said_at_first(backend.prefill(arrays["prompt ids"], arrays["prompt lengths"]))
+    return _prefill_outputs(backend.prefill(arrays["prompt ids"], arrays["prompt lengths"]))
 
 
-def said_at_first(output: Output) -> Arrays:
+def _prefill_outputs(output: Output) -> Arrays:
     return {"prefill logits": output.logits, "prefill hidden": output.hidden}
 
 
 def observe_vocabulary(backend: Backend, arrays: Given) -> Arrays:
-    """Every id read at once with others."""
+    """Every id of the vocabulary in prompts of a batch."""
     ids = arrays["vocabulary ids"]
     output = backend.prefill(ids, np.full(len(ids), ids.shape[1]))
     return {"vocabulary logits": output.logits, "vocabulary hidden": output.hidden}
 
 
 def observe_prefixes(backend: Backend, arrays: Given) -> Arrays:
-    """The long sequence read at once up to each of `PREFIXES`."""
-    outputs = [read(backend, arrays["long ids"][:length]) for length in PREFIXES]
+    """Prefill of the long sequence up to each length of `PREFIXES`."""
+    outputs = [prefill_one(backend, arrays["long ids"][:length]) for length in PREFIXES]
     return {
         "prefix logits": np.concatenate([output.logits for output in outputs]),
         "prefix hidden": np.concatenate([output.hidden for output in outputs]),
@@ -87,52 +97,46 @@ def observe_prefixes(backend: Backend, arrays: Given) -> Arrays:
 
 
 def observe_long(backend: Backend, arrays: Given) -> Arrays:
-    """The long sequence, its beginning read at once and the rest id by id."""
+    """Prefill of the beginning of the long sequence, then one decode step per id."""
     ids = arrays["long ids"]
-    output = read(backend, ids[:LONG_START])
-    outputs = dict(enumerate(feed(backend, output, ids[None, LONG_START:]), start=LONG_START))
+    output = prefill_one(backend, ids[:LONG_START])
+    steps = teacher_force(backend, output, ids[None, LONG_START:])
+    outputs = dict(enumerate(steps, start=LONG_START))
     return {
         f"long {start}-{stop} {kind}": np.concatenate(
-            [getattr(outputs[place], kind) for place in stretch(start, stop, kind)]
+            [getattr(outputs[position], kind) for position in stretch(start, stop, kind)]
         )
         for start, stop in STRETCHES
         for kind in ("logits", "hidden")
     }
 
 
-def observe_spoken(backend: Backend, arrays: Given) -> Arrays:
-    """The states that predict each id of the golden utterances."""
-    found: Arrays = {}
-    for name in FREE_RUNS:
-        first = read(backend, free_prompt(arrays))
-        outputs = [first, *feed(backend, first, arrays[f"{name} ids"][None, :-1])]
-        found[f"{name} hidden"] = np.concatenate([output.hidden for output in outputs])
-    return found
+def observe_free_runs(backend: Backend, arrays: Given) -> Arrays:
+    """The hidden states that predict each id of the golden utterances."""
+    prompt = free_prompt(arrays)
+    return {
+        f"{name} hidden": hidden_states(backend, prompt, arrays[f"{name} ids"][:-1])
+        for name in FREE_RUNS
+    }
 
 
-def observe_spoken_sound(backend: Backend, arrays: Given) -> Arrays:
-    """The sound of the golden utterances, from golden states: apart, so as to blame the decoder."""
-    return {f"{name} samples": sound(backend, arrays[f"{name} hidden"]) for name in FREE_RUNS}
+def observe_free_run_samples(stages: Stages, arrays: Given) -> Arrays:
+    """The samples of the golden utterances, from golden hidden states."""
+    return {f"{name} samples": stages.vocode(arrays[f"{name} hidden"]) for name in FREE_RUNS}
 
 
-def observe_decoder(backend: Backend, arrays: Given) -> Arrays:
-    """The spectra of every utterance, joined, and the samples that follow from them."""
-    samples = [sound(backend, hidden) for hidden in decoder_inputs(arrays)]
-    return {**spectra(backend, arrays), "samples": np.concatenate(samples)}
+def observe_decoder(stages: Stages, arrays: Given) -> Arrays:
+    """The spectra of every decoder input, joined, and their samples."""
+    samples = [stages.vocode(hidden) for hidden in decoder_inputs(arrays)]
+    return {**observe_spectra(stages, arrays), "samples": np.concatenate(samples)}
 
 
-def spectra(backend: Backend, arrays: Given) -> Arrays:
-    """The spectra of every utterance, joined."""
+def observe_spectra(stages: Stages, arrays: Given) -> Arrays:
+    """The spectra of every decoder input, joined."""
     inputs = decoder_inputs(arrays)
-    return {"spectrum": np.concatenate([spectrum(backend, hidden).ravel() for hidden in inputs])}
+    return {"spectrum": np.concatenate([spectrum(stages, hidden).ravel() for hidden in inputs])}
 
 
-def spectrum(backend: Backend, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(F, T', 2) of one utterance (T, H)."""
-    return backend.decode(hidden[None], np.array([len(hidden)]))[0]
-
-
-def sound(backend: Backend, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples (N,) of one utterance (T, H), by the shared transform."""
-    whole = istft(spectrum(backend, hidden)[None], backend.config.decoder.istft)[0]
-    return whole.astype(np.float32, copy=False)
+def spectrum(stages: Stages, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The spectrum (F, T', 2) of one utterance (T, H)."""
+    return stages.decode(hidden[None], np.array([len(hidden)]))[0]

@@ -1,8 +1,7 @@
-"""Golden vectors of a model: inputs, float64 expectations, and the reference's own error.
+"""Golden packs: a model's inputs, float64 expectations, and the reference's noise floors.
 
-They come from the golden pack that a model's identity names, with the noise floors that the float32
-PyTorch reference had when the pack was built; or expectations are evaluated on the spot from the
-model's weights, and the floors measured with PyTorch.
+A pack is found by the digest of the model's weights. Without one, the expectations are evaluated
+from the model's weights, and the noise floors are measured with the float32 PyTorch reference.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from conformance.golden.observations import observe
 from conformance.judging.compare import row_rms
 from soprano.checkpoint.folder import ModelFolder, locate
 from soprano.checkpoint.tensors import identity
-from soprano.synthesis import DEFAULT_MODEL
+from soprano.synthesis import DEFAULT_MODEL, shared_stages
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -40,10 +39,12 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Pack:
+    """Golden inputs and expected outputs of one model, with the reference's noise floors."""
+
     arrays: Arrays
     floors: dict[str, Floor]
-    source: str  # where expectations and floors came from, for reports
+    source: str  # where expectations and noise floors come from; shown in failures and reports
 
 
 def fixtures_folder() -> Path:
@@ -53,7 +54,7 @@ def fixtures_folder() -> Path:
 
 
 def fixture_models() -> list[Path]:
-    """The model folders that come with the suite, the trained voice included."""
+    """The model folders that come with the suite and with the package."""
     from soprano.checkpoint.folder import embedded_models
 
     found = {
@@ -62,8 +63,8 @@ def fixture_models() -> list[Path]:
     return [path for _, path in sorted({**embedded_models(), **found}.items())]
 
 
-def model_identity(folder: ModelFolder) -> str | None:
-    """The hash of the source weights: a bundle's manifest tells, else it is computed."""
+def weights_digest(folder: ModelFolder) -> str | None:
+    """SHA-256 of the source weights: read from a bundle's manifest, else computed."""
     manifest = folder.path / "manifest.json"
     if manifest.is_file():
         return str(json.loads(manifest.read_text(encoding="utf-8"))["model"]["identity"])
@@ -78,7 +79,7 @@ def model_identity(folder: ModelFolder) -> str | None:
 def is_trained_voice(folder: ModelFolder) -> bool:
     """Whether a model is the embedded voice, the one whose weights speak words, or made from it."""
     embedded = ModelFolder.open(locate(DEFAULT_MODEL))
-    return model_identity(folder) == model_identity(embedded)
+    return weights_digest(folder) == weights_digest(embedded)
 
 
 def read_packs() -> dict[str, Path]:
@@ -96,19 +97,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def read_pack(path: Path) -> Vectors:
+def read_pack(path: Path) -> Pack:
     from safetensors.numpy import load_file
 
     floors = json.loads(read_metadata(path)["floors"])
-    return Vectors(
+    return Pack(
         load_file(path),
         {name: Floor(**floor) for name, floor in floors.items()},
         f"pack {path.name}",
     )
 
 
-def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
-    """The vectors a model is judged by: of its own weights, or of the reference's.
+def find_pack(model: Path, reference: Path | None = None) -> Pack:
+    """The pack that a model is judged by: of its own weights, or of the reference's.
 
     Raises:
         LookupError: there is neither a pack nor weights, or no noise floor can be had.
@@ -117,7 +118,7 @@ def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
     source = ModelFolder.open(reference) if reference else folder
     # Rounded weights are another model: they are judged by what they are, not by their source.
     rounded = folder.precision != "fp32" and source.has_weights
-    pack = None if reference or rounded else read_packs().get(model_identity(folder) or "")
+    pack = None if reference or rounded else read_packs().get(weights_digest(folder) or "")
     if pack is None and not source.has_weights:
         raise LookupError(
             f"{model} carries no weights and no golden pack is of its model: "
@@ -130,7 +131,7 @@ def find_vectors(model: Path, reference: Path | None = None) -> Vectors:
         floors = measure_floors(source, arrays)
     except ImportError:
         raise LookupError("the noise floor needs PyTorch: install the extra [torch]") from None
-    return Vectors(arrays, floors, f"oracle on {source.path.name}, floors measured with PyTorch")
+    return Pack(arrays, floors, f"oracle on {source.path.name}, floors measured with PyTorch")
 
 
 def measure_floors(
@@ -140,11 +141,11 @@ def measure_floors(
     from soprano.backends.pytorch_reference import PlainPyTorchBackend
 
     reference = PlainPyTorchBackend(folder, precision=folder.precision, threads=threads)
-    return floors_of(observe(reference, arrays), arrays)
+    return floors_of(observe(shared_stages(reference, folder.path), arrays), arrays)
 
 
 def floors_of(observed: Arrays, arrays: Arrays) -> dict[str, Floor]:
-    """The errors of what was observed."""
+    """The errors of observed outputs against their expectations."""
     floors = {name: _floor(values, arrays[name]) for name, values in observed.items()}
     expected = arrays["spectrum"]
     floors["relative spectrum"] = _floor(

@@ -16,11 +16,11 @@ from conformance.golden.expectations import expect_decoder, expect_language_mode
 from conformance.golden.inputs import Arrays
 from conformance.golden.packs import (
     Floor,
-    Vectors,
-    find_vectors,
+    Pack,
+    find_pack,
     fixture_models,
     floors_of,
-    model_identity,
+    weights_digest,
 )
 from conformance.golden.quantised_weights import checkpoint, read_stored
 from conformance.oracle.precision_classes import (
@@ -33,7 +33,7 @@ from conformance.oracle.precision_classes import (
 from soprano.backends import Backend
 from soprano.checkpoint.folder import ModelFolder
 
-_HELD: dict[str, Vectors] = {}  # by the identity of the weights
+_HELD: dict[str, Pack] = {}  # by the identity of the weights
 
 
 def find_source(model: Path, reference: Path | None) -> ModelFolder:
@@ -44,9 +44,9 @@ def find_source(model: Path, reference: Path | None) -> ModelFolder:
     """
     if reference:
         return ModelFolder.open(reference)
-    identity = model_identity(ModelFolder.open(model))
+    identity = weights_digest(ModelFolder.open(model))
     for path in fixture_models():
-        if model_identity(ModelFolder.open(path)) == identity:
+        if weights_digest(ModelFolder.open(path)) == identity:
             return ModelFolder.open(path)
     raise LookupError(f"{model} is rounded and its source is unknown: name it with --reference")
 
@@ -68,11 +68,11 @@ def class_floors(
     }
 
 
-def source_vectors(source: Path, precision: str) -> Vectors:
+def source_pack(source: Path, precision: str) -> Pack:
     """The source's expectations, with the class's own error as the floor."""
-    vectors = find_vectors(source)
-    floors = class_floors(ModelFolder.open(source), vectors.arrays, CLASSES[precision], precision)
-    return replace(vectors, floors=floors, source=f"{vectors.source}, {precision} by definition")
+    pack = find_pack(source)
+    floors = class_floors(ModelFolder.open(source), pack.arrays, CLASSES[precision], precision)
+    return replace(pack, floors=floors, source=f"{pack.source}, {precision} by definition")
 
 
 def runtime_of(backend: Backend, model: Path) -> str:
@@ -81,7 +81,7 @@ def runtime_of(backend: Backend, model: Path) -> str:
     return own if (model / own).is_dir() else "onnx"
 
 
-def held_vectors(backend: Backend, model: Path, source: ModelFolder) -> Vectors:
+def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pack:
     """The expectations of the weights that a rounded bundle holds.
 
     A model that is not a bundle of known form is judged by its source.
@@ -94,13 +94,13 @@ def held_vectors(backend: Backend, model: Path, source: ModelFolder) -> Vectors:
             for name, values in weights.items():
                 weights[name] = values.astype(np.float16).astype(np.float32)
     elif not stored:
-        return source_vectors(source.path, precision)
+        return source_pack(source.path, precision)
     with checkpoint(source, language_model, decoder, stored) as held:
-        identity = model_identity(held) or ""
+        identity = weights_digest(held) or ""
         if identity not in _HELD:  # both runtimes hold the same levels
-            _HELD[identity] = find_vectors(held.path)
-        vectors = _HELD[identity]
+            _HELD[identity] = find_pack(held.path)
+        pack = _HELD[identity]
         if backend.capabilities.activations == "float32":
-            return vectors
-        floors = class_floors(held, vectors.arrays, ROUNDED_INPUTS, "int8")
-        return replace(vectors, floors=floors)
+            return pack
+        floors = class_floors(held, pack.arrays, ROUNDED_INPUTS, "int8")
+        return replace(pack, floors=floors)

@@ -1,4 +1,4 @@
-"""How alike two utterances sound: log-mel distance, intelligibility (STOI), recognised words."""
+"""Similarity of two utterances: log-mel distance, intelligibility (STOI), recognised words."""
 
 from __future__ import annotations
 
@@ -40,24 +40,30 @@ def intelligibility(one: Samples, two: Samples, rate: int) -> float:
     return float(stoi(two.astype(np.float64), one.astype(np.float64), rate))
 
 
-def recognised(samples: Samples, rate: int) -> list[str]:
-    """Words that a recogniser hears in samples (N,); a fresh one, so that order plays no part."""
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case and without punctuation."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def recognised_words(samples: Samples, rate: int) -> list[str]:
+    """The words that a speech recogniser finds in samples (N,) of -1 to 1."""
     from pocketsphinx import Decoder
 
+    # A recogniser adapts to what it has heard, so that a new one is needed for every utterance.
     recogniser = Decoder(samprate=rate, loglevel="FATAL")
     recogniser.start_utt()
     pcm = np.clip(samples * 32767, -32768, 32767).astype(np.int16)
     recogniser.process_raw(pcm.tobytes(), full_utt=True)
     recogniser.end_utt()
-    heard = recogniser.hyp()
-    return re.findall(r"[a-z']+", heard.hypstr.lower()) if heard else []
+    hypothesis = recogniser.hyp()
+    return words_of(hypothesis.hypstr) if hypothesis else []
 
 
-def edits(wanted: Sequence[str], heard: Sequence[str]) -> int:
-    """The least number of words to insert, delete or replace."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(wanted, 1):
+def word_errors(reference: Sequence[str], recognised: Sequence[str]) -> int:
+    """The least number of words to insert, delete or replace (Levenshtein distance)."""
+    row = list(range(len(recognised) + 1))
+    for i, word in enumerate(reference, 1):
         before, row[0] = row[0], i
-        for j, other in enumerate(heard, 1):
+        for j, other in enumerate(recognised, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
     return row[-1]

@@ -1,7 +1,8 @@
-"""One array against another: what differed, where, and by how much of what was allowed."""
+"""Compares outputs with expectations: what differs, where, and by how much of its limit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Limit:
-    """What an error may be, in the data's unit: its rms, any element's, and the rms of any row.
+    """The largest accepted error, in the data's unit: rms, of any element, and rms of any row.
 
-    A row is what the last axis holds: an error of one row in many is lost in the rms of all.
-    `floor` is the noise floor that the limit was made from, where it was.
+    A row is the last axis: an error of one row in many is lost in the rms of all elements.
+    `floor` is the noise floor from which the limit was derived, if any.
     """
 
     rms: float
@@ -30,7 +31,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The evidence of one comparison; `fault` is None where it held."""
+    """The evidence of one comparison; `fault` is None if it passed."""
 
     quantity: str
     elements: int
@@ -44,13 +45,13 @@ class Comparison:
     fault: str | None = None
     floor: float = 0.0
 
-    def share(self) -> float:
-        """How much of its limit the error used: 1 is all of it; infinite where no size is known."""
-        used = ((self.worst, self.limit), (self.rms, self.rms_limit), (self.row, self.row_limit))
-        shares = [value / limit for value, limit in used if limit]
-        if self.fault is not None and (not shares or max(shares) <= 1):
+    def used(self) -> float:
+        """The largest error relative to its limit; infinite for a failure without a size."""
+        errors = ((self.worst, self.limit), (self.rms, self.rms_limit), (self.row, self.row_limit))
+        ratios = [error / limit for error, limit in errors if limit]
+        if self.fault is not None and (not ratios or max(ratios) <= 1):
             return float("inf")
-        return max(shares, default=0.0)
+        return max(ratios, default=0.0)
 
     def __str__(self) -> str:
         sizes = f"worst {self.worst:.3g} (limit {self.limit:.3g})"
@@ -65,7 +66,7 @@ class Comparison:
 def floats(
     quantity: str, actual: Any, expected: npt.ArrayLike, limit: Limit, dtype: Any = np.float32
 ) -> Comparison:
-    """Every element within the limits; NaN and Inf are never forgiven, on either side."""
+    """Every element is within the limits. NaN and Inf fail, on either side."""
     wanted = np.asarray(expected, np.float64)
     if fault := _form_fault(actual, wanted.shape, dtype):
         return Comparison(quantity, 0, np.inf, limit.worst, fault=fault)
@@ -91,13 +92,13 @@ def floats(
 
 
 def row_rms(error: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """The root mean square of what the last axis holds."""
+    """The root mean square over the last axis."""
     squares: npt.NDArray[np.floating] = np.sqrt(np.mean(error**2, axis=-1))
     return squares
 
 
 def number(quantity: str, value: float, limit: float, elements: int = 1) -> Comparison:
-    """A measured number that is at most its limit; NaN exceeds every limit."""
+    """A measured value is at most its limit; NaN exceeds every limit."""
     fault = None if value <= limit else f"{value:.4g} exceeds {limit:.4g}"
     return Comparison(quantity, elements, float(value), float(limit), fault=fault)
 
@@ -123,11 +124,11 @@ def values(quantity: str, actual: Any, expected: Any) -> Comparison:
         actual, expected = got.tolist(), wanted.tolist()
     size = len(expected) if isinstance(expected, (list, tuple, str)) else 1
     if type(actual) is not type(expected) or actual != expected:
-        where = _first_difference(actual, expected)
+        where = _where(actual, expected)
         fault = f"got {short(actual)}, wanted {short(expected)}"
         return Comparison(quantity, size, np.inf, 0, where=where, fault=fault)
     if not size:
-        # An empty result is a claim of its own; it counts as one thing compared.
+        # An empty result is evidence too: it counts as one element.
         size = 1
     return Comparison(quantity, size, 0, 0)
 
@@ -144,16 +145,23 @@ def _form_fault(actual: Any, shape: tuple[int, ...], dtype: Any) -> str | None:
     return None
 
 
-def _first_difference(actual: Any, expected: Any) -> tuple[int, ...]:
+def _where(actual: Any, expected: Any) -> tuple[int, ...]:
     if not isinstance(actual, (list, tuple, str)) or not isinstance(expected, (list, tuple, str)):
         return ()
-    for place, (a, b) in enumerate(zip(actual, expected, strict=False)):
+    index = first_difference(actual, expected)
+    return () if index is None else (index,)
+
+
+def first_difference(actual: Sequence[Any], expected: Sequence[Any]) -> int | None:
+    """The first index at which two sequences differ; None if they are equal."""
+    for index, (a, b) in enumerate(zip(actual, expected, strict=False)):
         if a != b:
-            return (place,)
-    return (min(len(actual), len(expected)),)
+            return index
+    shorter = min(len(actual), len(expected))
+    return shorter if len(actual) != len(expected) else None
 
 
 def short(value: Any) -> str:
-    """A value's beginning, for a message."""
+    """The first 200 characters of a value's representation."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -40,13 +40,13 @@ class Deviation:
         """Whether a comparison that failed stays within what is claimed."""
         if isinstance(self.bound, str):
             return comparison.limit == 0
-        return comparison.share() <= self.bound
+        return comparison.used() <= self.bound
 
     def __str__(self) -> str:
         return f"{self.requirement} on {self.subject} ({self.owner}: {self.reason})"
 
 
-def read(path: Path) -> list[Deviation]:
+def load_deviations(path: Path) -> list[Deviation]:
     """The claims of a file.
 
     Raises:

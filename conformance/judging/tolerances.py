@@ -1,4 +1,4 @@
-"""How far from the float64 expectation an output may be: every number of the suite, with reasons.
+"""The limits of errors against float64 expectations, each with its reason.
 
 The yardstick is the noise floor, the float32 reference's own error on the same input.
 A quantity's limits are
@@ -6,7 +6,7 @@ A quantity's limits are
   row:   ROW times the floor's worst rms error of a row;
   worst: an element's error, the smaller of PEAK times the floor's worst element and
          k * eps * (largest expected magnitude), k counting the roundings on the longest path.
-Nothing is added to either: an output that is exact passes, one that is merely near does not.
+There is no additive slack.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ _BLOCK, _DECODER_ENDS = 12, 16
 # the phase, which reaches some tens of radians.
 _PHASE = 32.0
 
-# Two float32 outputs of one backend for the same thing by two ways (cached or not, alone or in a
-# batch): both may err, in opposite directions.
-LAW = 2.0
+# Two outputs of one backend that must agree (cached or not, batched or not): both may err, in
+# opposite directions.
+SELF_CONSISTENCY = 2.0
 
 
 def roundings(quantity: str, config: ModelConfig) -> float:
@@ -103,18 +103,22 @@ def against_oracle(
     return Limit(row.factor * floor.rms, worst, row.row * floor.row, floor.rms)
 
 
-def between_ways(
+def between_own_outputs(
     quantity: str, floor: Floor, expected: npt.NDArray[np.floating], config: ModelConfig
 ) -> Limit:
-    """The limit of two outputs that a law says are equal."""
+    """The limit of two outputs of one backend that must agree."""
     limit = against_oracle(quantity, floor, expected, config)
-    return Limit(LAW * limit.rms, LAW * limit.worst, LAW * (limit.row or limit.rms))
+    return Limit(
+        SELF_CONSISTENCY * limit.rms,
+        SELF_CONSISTENCY * limit.worst,
+        SELF_CONSISTENCY * (limit.row or limit.rms),
+    )
 
 
-# The inverse transform against its defining sums: an FFT of n points rounds log2(n) times, then
-# window, overlap sum (up to n/hop terms) and division.
-def transform(expected: npt.ArrayLike, n_fft: int, overlap: float, dtype: npt.DTypeLike) -> Limit:
-    """The limit of an inverse transform; `overlap` is win_length / hop_length."""
+# The ISTFT against its defining sums: an FFT of n points rounds log2(n) times, then window,
+# overlap-add (up to n/hop terms) and division.
+def istft(expected: npt.ArrayLike, n_fft: int, overlap: float, dtype: npt.DTypeLike) -> Limit:
+    """The limit of an ISTFT; `overlap` is win_length / hop_length."""
     eps = float(np.finfo(np.dtype(dtype)).eps)
     scale = float(np.abs(np.asarray(expected)).max(initial=0.0)) or 1.0
     k = 2 * (np.log2(max(n_fft, 2)) + overlap + 2)
@@ -148,10 +152,10 @@ def ties_allowed(decisions: int) -> int:
 # A probability is the exponential of a score, so the score's absolute error is its relative one:
 # logit, penalty, temperature and the shift by the maximum round once each; the exponential, the
 # sum of all (in pairs) and the division add a dozen.
-def shares(logits: npt.NDArray[np.floating], temperature: float) -> Limit:
+def probabilities(logits: npt.NDArray[np.floating], temperature: float) -> Limit:
     """The limit of float32 sampling probabilities made from these logits."""
-    score = float(np.abs(logits).max()) / temperature
-    worst = (4 * score + 12) * EPS
+    largest = float(np.abs(logits).max()) / temperature
+    worst = (4 * largest + 12) * EPS
     return Limit(worst, worst)
 
 
@@ -160,8 +164,8 @@ HALF_STEP = 0.5 * (1 + 2.0**-16)
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """How unlike the reference the trained voice may sound on the same ids, and be recognised."""
+class AudioMetrics:
+    """How far the trained voice's audio may be from the reference's audio of the same ids."""
 
     log_mel: float  # dB, the mean over 40 bands
     stoi_lost: float  # of 1
@@ -171,14 +175,14 @@ class Hearing:
 # Measured on correct exports: int8 0.03 to 0.06 dB, STOI 0.998 and no word changed; int4 0.32 to
 # 0.39 dB, STOI 0.989 and one word in 25. Noise at a third of the signal: 17 dB and STOI 0.80.
 # bfloat's own error is a third of that of int8, that of half precision a fiftieth.
-HEARING = {
-    "fp16": Hearing(0.05, 0.002, 0.05),
-    "bf16": Hearing(0.2, 0.01, 0.05),
-    "int8": Hearing(0.2, 0.01, 0.05),
-    "int4": Hearing(1.0, 0.03, 0.15),
+AUDIO_METRICS = {
+    "fp16": AudioMetrics(0.05, 0.002, 0.05),
+    "bf16": AudioMetrics(0.2, 0.01, 0.05),
+    "int8": AudioMetrics(0.2, 0.01, 0.05),
+    "int4": AudioMetrics(1.0, 0.03, 0.15),
 }
 
 # KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 2 to 10
 # (PyTorch, ONNX Runtime), -4 to 14 (OpenVINO); kernels kept for every shape 112 to 143, spectra
 # that a decoder keeps 632.
-FOOTPRINT, KERNELS_KEPT = 60.0, 110.0
+MEMORY_PER_SENTENCE, KERNELS_KEPT = 60.0, 110.0

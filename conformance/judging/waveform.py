@@ -1,4 +1,4 @@
-"""Two sounds: the same number of samples, in step, of one polarity, and then within the limit."""
+"""Comparison of two waveforms that names a wrong length, a lag and an inverted polarity."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ import numpy.typing as npt
 
 from conformance.judging.compare import Comparison, Limit, floats
 
-FARTHEST = 4096  # samples of lag that are looked for
+FARTHEST = 4096  # samples: the largest lag that is searched
 
 
-def sounds(quantity: str, actual: Any, expected: npt.NDArray[Any], limit: Limit) -> Comparison:
-    """A comparison whose fault says first what a listener of waveforms would."""
-    found = floats(quantity, actual, expected, limit)
-    if found.fault is None:
-        return found
+def compare_waveforms(
+    quantity: str, actual: Any, expected: npt.NDArray[Any], limit: Limit
+) -> Comparison:
+    """As `compare.floats`; the fault states the simplest difference that explains the error."""
+    result = floats(quantity, actual, expected, limit)
+    if result.fault is None:
+        return result
     if not isinstance(actual, np.ndarray) or actual.ndim != 1:
-        return found
+        return result
     if len(actual) != len(expected):
         counts = f"{len(actual)} samples, wanted {len(expected)}"
-        return replace(found, fault=counts)
+        return replace(result, fault=counts)
     if not np.isfinite(actual).all():
-        return found
-    lag, alike = _lag(actual.astype(np.float64), expected.astype(np.float64))
+        return result
+    lag, correlation = _lag(actual.astype(np.float64), expected.astype(np.float64))
     if lag:
-        return replace(found, fault=f"{abs(lag)} samples {'late' if lag > 0 else 'early'}")
-    if alike < 0:
-        return replace(found, fault="inverted polarity")
-    return found
+        return replace(result, fault=f"{abs(lag)} samples {'late' if lag > 0 else 'early'}")
+    if correlation < 0:
+        return replace(result, fault="inverted polarity")
+    return result
 
 
 def _lag(actual: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """The shift at which they are most alike (0 if none is better), and how alike they are."""
+    """The lag of the largest correlation (0 if none is larger), and that correlation."""
     size = 2 * max(len(actual), 1)
     product = np.fft.rfft(actual, size) * np.conj(np.fft.rfft(expected, size))
-    likeness = np.fft.irfft(product, size)
+    correlation = np.fft.irfft(product, size)
     farthest = min(FARTHEST, len(actual) - 1)
     lags = np.arange(-farthest, farthest + 1)
-    best = int(lags[np.argmax(np.abs(likeness[lags]))])
-    # What differs in places only is most alike unshifted, to within a trifle.
-    if abs(likeness[best]) <= abs(likeness[0]) * (1 + 1e-6):
+    best = int(lags[np.argmax(np.abs(correlation[lags]))])
+    # Local differences leave the largest correlation at lag 0, within rounding.
+    if abs(correlation[best]) <= abs(correlation[0]) * (1 + 1e-6):
         best = 0
-    return best, float(likeness[best])
+    return best, float(correlation[best])

@@ -56,7 +56,7 @@ def test_company_changes_nothing(
                 same_sound(judge, vectors, backend, other.samples, one)
 
     explore()
-    judge.decided(found["ids"], tied=found["ties"] > 0)
+    judge.count_ids(found["ids"], tied=found["ties"] > 0)
     allowed = tolerances.ties_allowed(found["ids"])
     judge.below("ties", found["ties"], allowed, found["runs"], wrong=found["runs"])
 
@@ -88,7 +88,7 @@ def same_sound(
     # The floor of the golden utterances: it is twice that of short pieces.
     quantity = max(("greedy samples", "sampled samples"), key=lambda q: vectors.floors[q].rms)
     expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
-    limit = tolerances.between_ways(quantity, floor, expected, backend.config)
+    limit = tolerances.between_own_outputs(quantity, floor, expected, backend.config)
     judge.close("samples", samples, wanted.samples, limit)
 
 

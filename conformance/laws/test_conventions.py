@@ -31,7 +31,7 @@ def test_the_sampler_follows_no_other_convention(judge, sample_stage):
         told_apart = sum(right(*q) != wrong(*q) for q in sampler_questions())
         judge.equal(f"questions tell {name!r} apart", told_apart > 0, True)
     for name in SAMPLERS:
-        judge.follows_not(name, samplers_followed(sample_stage))
+        judge.not_following(name, samplers_followed(sample_stage))
 
 
 @pytest.mark.requirement("IS-26")
@@ -39,7 +39,7 @@ def test_the_transform_follows_no_other_convention(judge, istft_stage):
     spectrum = probe()
     samples = istft_stage(spectrum[None], SIZES, "bft2")[0]
     for name in TRANSFORMS:
-        judge.follows_not(
+        judge.not_following(
             name, transforms_followed(samples, spectrum, SIZES.n_fft, SIZES.hop_length)
         )
 
@@ -48,7 +48,7 @@ def test_the_transform_follows_no_other_convention(judge, istft_stage):
 def test_the_spectrum_follows_no_other_convention(judge, backend, vectors):
     hidden = states(vectors.arrays)[:9]
     edges = backend.decode(hidden[None], np.array([len(hidden)]))[0][[0, -1]]
-    judge.follows_not(
+    judge.not_following(
         "DC and Nyquist are left for the inverse transform to zero",
         ["DC and Nyquist are left for the inverse transform to zero"] * bool(edges.any()),
     )

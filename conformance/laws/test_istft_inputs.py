@@ -27,7 +27,7 @@ def test_layouts_agree_bit_for_bit(judge: Judge, istft_stage: Istft, name: str) 
         rows = np.stack([spectrum_of(config, 5, seed) for seed in range(2)]).astype(dtype)
         last = istft_stage(rows, config, "bft2")
         second = istft_stage(np.ascontiguousarray(rows.transpose(0, 3, 1, 2)), config, "b2ft")
-        judge.same(f"{name}, {dtype.__name__}", second, last)
+        judge.bits(f"{name}, {dtype.__name__}", second, last)
 
 
 @pytest.mark.requirement("IS-09")
@@ -37,7 +37,7 @@ def test_memory_order_does_not_matter(judge: Judge, istft_stage: Istft) -> None:
     wide = np.zeros((1, SMALL.bins, 12, 2), np.float32)
     wide[:, :, ::2] = rows
     for name, view in (("fortran", np.asfortranarray(rows)), ("strided", wide[:, :, ::2])):
-        judge.same(name, istft_stage(view, SMALL, "bft2"), expected)
+        judge.bits(name, istft_stage(view, SMALL, "bft2"), expected)
 
 
 @pytest.mark.requirement("IS-10")
@@ -49,9 +49,9 @@ def test_auto_recognises_a_layout_that_is_certain(
     for count in (3, max(config.bins, 3), config.bins + 2):
         rows = spectrum_of(config, count).astype(np.float32)[None]
         expected = istft_stage(rows, config, "bft2")
-        judge.same(f"bft2, T={count}", istft_stage(rows, config, "auto"), expected)
+        judge.bits(f"bft2, T={count}", istft_stage(rows, config, "auto"), expected)
         other = np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
-        judge.same(f"b2ft, T={count}", istft_stage(other, config, "auto"), expected)
+        judge.bits(f"b2ft, T={count}", istft_stage(other, config, "auto"), expected)
 
 
 @pytest.mark.requirement("IS-10")

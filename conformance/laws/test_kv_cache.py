@@ -40,7 +40,7 @@ def agree(backend: Backend, vectors: Vectors, judge: Judge):
 
     def law(part: str) -> Limit:
         quantity = f"step {part}"
-        return tolerances.between_ways(
+        return tolerances.between_own_outputs(
             quantity, vectors.floors[quantity], vectors.arrays[quantity], backend.config
         )
 
@@ -81,9 +81,9 @@ def test_padding_ids_do_not_matter(backend, vectors, judge):
     judge.equal("there is padding", bool(padded.any()), True)
     other = np.where(padded, 7, ids)
     one, two = backend.prefill(ids, lengths), backend.prefill(other, lengths)
-    judge.same("logits", two.logits, one.logits)
+    judge.bits("logits", two.logits, one.logits)
     follow = np.full(len(ids), 9)
-    judge.same(
+    judge.bits(
         "step after padding",
         backend.step(follow, two.state).logits,
         backend.step(follow, one.state).logits,
@@ -177,7 +177,7 @@ def test_states_of_one_prompt_live_side_by_side(backend, vectors, judge):
         for name, after in follow.items():
             output = backend.step(after[step : step + 1], states[name])
             states[name] = output.state
-            judge.same(f"{name}, step {step}", output.logits, wanted[name][step].logits)
+            judge.bits(f"{name}, step {step}", output.logits, wanted[name][step].logits)
 
 
 @pytest.mark.requirement("CA-04")
@@ -195,7 +195,7 @@ def test_a_fork_lives_on_by_itself(backend, vectors, judge):
         for name, state in forks.items():
             output = backend.step(follow[name][step : step + 1], state)
             forks[name] = output.state
-            judge.same(f"{name}, step {step}", output.logits, wanted[name][step].logits)
+            judge.bits(f"{name}, step {step}", output.logits, wanted[name][step].logits)
 
 
 def walk(backend: Backend, output: Output, ids: np.ndarray) -> Iterator[Output]:

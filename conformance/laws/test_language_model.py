@@ -131,10 +131,10 @@ def test_the_same_call_gives_the_same_bits_whatever_came_between(backend, vector
     for name in ("one", "one", "other", "one", "other", "other"):
         again = speak(one if name == "one" else other)
         for part, actual, expected in zip(("logits", "hidden"), again, first[name], strict=True):
-            judge.same(f"{name}: {part}", actual, expected)
+            judge.bits(f"{name}: {part}", actual, expected)
     kept = feed(backend, open_state, other[9:12])
     fresh = feed(backend, read(backend, other[:9]), other[9:12])
-    judge.same("a state that waited", kept.logits, fresh.logits)
+    judge.bits("a state that waited", kept.logits, fresh.logits)
 
 
 @pytest.mark.requirement("LM-07")
@@ -147,7 +147,7 @@ def test_returned_arrays_are_never_written_again(backend, vectors, judge):
         copies += [output.logits.copy(), output.hidden.copy()]
         output = backend.step(np.array([number]), output.state)
     for i, (array, copy) in enumerate(zip(held, copies, strict=True)):
-        judge.same(f"array {i}", array, copy)
+        judge.bits(f"array {i}", array, copy)
 
 
 @pytest.mark.requirement("LM-08")
@@ -179,4 +179,4 @@ def test_arrays_given_to_a_call_stay_the_callers(backend, vectors, judge):
 
     left, written = walk(lambda *_: None), walk(overwrite)
     for number, (actual, expected) in enumerate(zip(written, left, strict=True)):
-        judge.same(f"step {number}", actual, expected)
+        judge.bits(f"step {number}", actual, expected)

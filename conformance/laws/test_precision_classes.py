@@ -206,7 +206,7 @@ def _reference_voice() -> SopranoTTS:
 @pytest.mark.requirement("PR-07")
 def test_the_same_ids_sound_the_same(backend, judge, reference_voice):
     rate = reference_voice.sample_rate
-    allowed = tolerances.HEARING[backend.capabilities.precision]
+    allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision]
     for text in TEXTS:
         sentence = reference_voice.infer(text).sentences[0]
         prompt = reference_voice.tokenizer.prompt(sentence.text)
@@ -236,8 +236,8 @@ def test_the_same_words_are_recognised(voice, backend, judge, reference_voice):
     rate, wrong = reference_voice.sample_rate, 0
     heard: list[str] = []
     for text in TEXTS:
-        wanted = hearing.recognised(reference_voice.infer(text).samples, rate)
-        wrong += hearing.edits(wanted, hearing.recognised(voice.infer(text).samples, rate))
+        wanted = hearing.recognised_words(reference_voice.infer(text).samples, rate)
+        wrong += hearing.word_errors(wanted, hearing.recognised_words(voice.infer(text).samples, rate))
         heard += wanted
-    allowed = tolerances.HEARING[backend.capabilities.precision].words * len(heard)
+    allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision].words * len(heard)
     judge.below("words changed", wrong, allowed, len(heard), wrong=len(heard))

@@ -146,7 +146,7 @@ def test_inputs_are_not_modified(judge: Judge, sample_stage: Sample) -> None:
             how = options(temperature, 0.9, 2, 1.2)
             ids = [sample_stage(logits, history, how, 0.3) for _ in range(2)]
             judge.equal("the same again", ids[0], ids[1])
-        judge.same("logits", logits, before)
+        judge.bits("logits", logits, before)
         judge.equal("history", history, [1, 0, 1])
 
 

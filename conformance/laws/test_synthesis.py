@@ -27,10 +27,10 @@ def compare_sentences(judge, vectors: Vectors, backend: Backend, one: Audio, two
     """Two renderings of one text: the same ids, and audio within the float noise of two ways."""
     judge.equal("finish reasons", one.finish_reasons, two.finish_reasons)
     judge.equal("ids", *([s.token_ids for s in audio.sentences] for audio in (one, two)))
-    limit = tolerances.between_ways(
+    limit = tolerances.between_own_outputs(
         "samples", vectors.floors["samples"], vectors.arrays["samples"], backend.config
     )
-    judge.sounds("samples", one.samples, two.samples, limit)
+    judge.waveform("samples", one.samples, two.samples, limit)
 
 
 @pytest.mark.requirement("SY-01")
@@ -40,7 +40,7 @@ def test_audio_from_golden_states_matches_the_oracle(backend, vectors, judge):
     for quantity in ("samples", *(f"{name} samples" for name in FREE_RUNS)):
         expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
         limit = tolerances.against_oracle(quantity, floor, expected, backend.config)
-        judge.sounds(quantity, observed[quantity], expected, limit)
+        judge.waveform(quantity, observed[quantity], expected, limit)
 
 
 @pytest.mark.requirement("SY-02")
@@ -63,7 +63,7 @@ def test_free_running_ids_are_the_oracles_up_to_a_tie(backend, vectors, judge, n
     wanted, margins = arrays[f"{name} ids"].tolist(), arrays[f"{name} margins"]
     wanted = wanted[: wanted.index(stop) + 1] if stop in wanted else wanted
     differs = [i for i, (a, b) in enumerate(zip(ids, wanted, strict=False)) if a != b]
-    judge.decided(len(ids), tied=bool(differs))
+    judge.count_ids(len(ids), tied=bool(differs))
     if not differs:
         judge.equal("ids", ids, wanted)
         return
@@ -84,7 +84,7 @@ def test_free_running_ids_are_the_oracles_up_to_a_tie(backend, vectors, judge, n
 def test_one_seed_gives_one_audio(voice, judge):
     first = voice.infer(TEXTS[0], **OPTIONS)
     voice.infer(TEXTS[1], **OPTIONS)
-    judge.same("samples", voice.infer(TEXTS[0], **OPTIONS).samples, first.samples)
+    judge.bits("samples", voice.infer(TEXTS[0], **OPTIONS).samples, first.samples)
 
 
 @pytest.mark.requirement("SY-05")

@@ -53,9 +53,9 @@ def test_a_limit_below_what_the_type_can_tell_is_mistrusted(judge):
     "compared",
     [
         lambda judge, a: judge.close("q", a, a, LIMIT),
-        lambda judge, a: judge.same("q", a, a),
-        lambda judge, a: judge.same("q", a[:10], a[5:15][-10:].reshape(10)),
-        lambda judge, a: judge.same("q", a, a.view()),
+        lambda judge, a: judge.bits("q", a, a),
+        lambda judge, a: judge.bits("q", a[:10], a[5:15][-10:].reshape(10)),
+        lambda judge, a: judge.bits("q", a, a.view()),
     ],
 )
 def test_what_is_compared_with_itself_is_mistrusted(judge, compared):
@@ -92,7 +92,7 @@ def test_a_comparator_that_forgives_everything_is_mistrusted(judge, monkeypatch,
     monkeypatch.setattr(compare, comparator, lambda quantity, *_: Comparison(quantity, 1, 0, 0))
     calls = {
         "values": lambda: judge.equal("q", [1], [2]),
-        "bits": lambda: judge.same("q", SOUND, -SOUND),
+        "bits": lambda: judge.bits("q", SOUND, -SOUND),
         "floats": lambda: judge.close("q", SOUND, -WAVE, LIMIT),
         "number": lambda: judge.below("q", 5, 1, wrong=7),
     }
@@ -117,9 +117,9 @@ def test_a_measure_that_never_exceeds_its_limit_is_mistrusted(judge):
     "call",
     [
         lambda judge: judge.equal("q", 1, 2),
-        lambda judge: judge.same("q", SOUND, -SOUND),
+        lambda judge: judge.bits("q", SOUND, -SOUND),
         lambda judge: judge.close("q", SOUND, -WAVE, LIMIT),
-        lambda judge: judge.sounds("q", SOUND, -WAVE, LIMIT),
+        lambda judge: judge.waveform("q", SOUND, -WAVE, LIMIT),
         lambda judge: judge.below("q", 3, 2, wrong=4),
         lambda judge: judge.refuses("q", lambda: 1, ValueError, accepts=lambda: 1),
     ],

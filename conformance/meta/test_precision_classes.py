@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conformance.golden.expectations import expect_language_model
-from conformance.golden.packs import fixture_models, model_identity, read_pack, read_packs
+from conformance.golden.packs import fixture_models, weights_digest, read_pack, read_packs
 from conformance.golden.rounded_packs import class_floors
 from conformance.judging import tolerances
 from conformance.oracle.precision_classes import CLASSES, Precision, RoundedLanguageModel
@@ -49,7 +49,7 @@ def plain(x: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def excess() -> Callable[[RoundedLanguageModel], float]:
     """By how much an implementation's logits exceed what the class may err (1 is all of it)."""
-    arrays = read_pack(read_packs()[model_identity(MODEL) or ""]).arrays
+    arrays = read_pack(read_packs()[weights_digest(MODEL) or ""]).arrays
     floors = class_floors(MODEL, arrays, CLASSES["int8"], "int8")
 
     def measured(model: RoundedLanguageModel) -> float:

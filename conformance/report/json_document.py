@@ -7,15 +7,17 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from conformance.judging.judge import TestRecord
+from conformance.judging.records import TestRecord
 from conformance.report.margins import margins
 from conformance.report.verdicts import by_subject
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _TOLD = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
 
-def document(records: list[TestRecord], backends: dict[str, Any]) -> dict[str, Any]:
+def document(
+    records: list[TestRecord], backends: dict[str, Any], own_stages: dict[str, list[str]]
+) -> dict[str, Any]:
     """One verdict a requirement and subject, with its evidence."""
     results = by_subject(records)
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
@@ -23,6 +25,7 @@ def document(records: list[TestRecord], backends: dict[str, Any]) -> dict[str, A
         "schema_version": SCHEMA_VERSION,
         "environment": environment(),
         "backends": backends,
+        "own_stages": own_stages,
         "results": results,
         "margins": {
             backend: {quantity: asdict(margin) for quantity, margin in own.items()}

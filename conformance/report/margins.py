@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance.judging.compare import Comparison
-from conformance.judging.judge import TestRecord
+from conformance.judging.records import TestRecord
 
 
 @dataclass(frozen=True)

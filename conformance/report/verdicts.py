@@ -12,7 +12,7 @@ from conformance.contract.reader import requirements
 from conformance.judging import tolerances
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
-from conformance.judging.judge import TestRecord, totals
+from conformance.judging.records import TestRecord, totals
 
 # The worst of a requirement's tests decides; a test that is not applicable says nothing.
 ORDER = ("error", "mistrusted", "fail", "skipped", "deviation", "tie", "pass", "not-applicable")
@@ -43,7 +43,7 @@ def _terms(name: str) -> dict[str, str]:
 
 def _evidence(own: list[TestRecord]) -> dict[str, Any]:
     comparisons = [c for record in own for c in record.comparisons]
-    nearest = max(comparisons, key=Comparison.share, default=None)
+    nearest = max(comparisons, key=Comparison.used, default=None)
     return {
         "tests": len(own),
         "nodes": sorted(record.node for record in own),
@@ -87,8 +87,8 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
 
     The margin of an exact comparison is None; numbers that JSON does not know become words.
     """
-    share = comparison.share()
-    found = {**asdict(comparison), "share": share, "margin": 1 / share if share else None}
+    used = comparison.used()
+    found = {**asdict(comparison), "used": used, "margin": 1 / used if used else None}
     return {
         key: str(value) if isinstance(value, float) and not np.isfinite(value) else value
         for key, value in found.items()

@@ -1,0 +1,36 @@
+"""The evidence of one test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from conformance.judging.compare import Comparison
+from conformance.judging.deviations import Deviation
+
+
+@dataclass
+class TestRecord:
+    """What one test compared, and its verdict."""
+
+    __test__ = False  # pytest would collect the name
+
+    node: str
+    requirements: tuple[str, ...]
+    subject: str  # backend and model, or "shared" for this package's own stages
+    comparisons: list[Comparison] = field(default_factory=list)
+    ids: int = 0  # generated ids that were compared with those of another run
+    ties: int = 0  # runs that diverged within the decision margin
+    claims: tuple[Deviation, ...] = ()  # deviations that apply to the test
+    deviated: list[Deviation] = field(default_factory=list)  # deviations that occurred
+    golden: str = ""  # where the golden values come from
+    verdict: str = "error"
+    message: str = ""
+
+
+def totals(records: Sequence[TestRecord]) -> Mapping[str, int]:
+    """The number of ids that were compared, and of runs that were tied."""
+    return {
+        "decisions": sum(record.ids for record in records),
+        "ties": sum(record.ties for record in records),
+    }
