@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from conformance.golden.packs import Floor
 from conformance.judging.compare import row_rms
-from conformance.oracle.networks import DecoderOracle, LanguageModelOracle, inverse_transform
+from conformance.oracle.istft import inverse_transform
+from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from soprano.backends import open_backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions

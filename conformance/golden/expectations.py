@@ -21,7 +21,8 @@ from conformance.golden.inputs import (
     free_prompt,
     language_model_inputs,
 )
-from conformance.oracle.networks import DecoderOracle, LanguageModelOracle, inverse_transform
+from conformance.oracle.istft import inverse_transform
+from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import DecoderConfig, SamplingOptions
 from soprano.sampling import distribution, draw, penalize, uniforms

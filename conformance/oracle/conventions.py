@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.oracle.networks import inverse_transform
+from conformance.oracle.istft import inverse_transform
 from soprano.backends import Backend
 from soprano.config import SamplingOptions
 
