@@ -237,7 +237,8 @@ def test_the_same_words_are_recognised(voice, backend, judge, reference_voice):
     heard: list[str] = []
     for text in TEXTS:
         wanted = hearing.recognised_words(reference_voice.infer(text).samples, rate)
-        wrong += hearing.word_errors(wanted, hearing.recognised_words(voice.infer(text).samples, rate))
+        words = hearing.recognised_words(voice.infer(text).samples, rate)
+        wrong += hearing.word_errors(wanted, words)
         heard += wanted
     allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision].words * len(heard)
     judge.below("words changed", wrong, allowed, len(heard), wrong=len(heard))
