@@ -146,15 +146,16 @@ def measure_floors(
 
 def floors_of(observed: Arrays, arrays: Arrays) -> dict[str, Floor]:
     """The errors of observed outputs against their expectations."""
-    floors = {name: _floor(values, arrays[name]) for name, values in observed.items()}
+    floors = {name: noise_floor(values, arrays[name]) for name, values in observed.items()}
     expected = arrays["spectrum"]
-    floors["relative spectrum"] = _floor(
+    floors["relative spectrum"] = noise_floor(
         relative(observed["spectrum"], expected), relative(expected, expected)
     )
     return floors
 
 
-def _floor(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Floor:
+def noise_floor(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Floor:
+    """The error of an output, in the three measures of `Floor`."""
     error = np.abs(actual.astype(np.float64) - expected)
     return Floor(float(np.sqrt(np.mean(error**2))), float(error.max()), float(row_rms(error).max()))
 

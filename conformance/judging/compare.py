@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from conformance.judging.divergence import first_difference
 
 
 @dataclass(frozen=True)
@@ -150,15 +151,6 @@ def _where(actual: Any, expected: Any) -> tuple[int, ...]:
         return ()
     index = first_difference(actual, expected)
     return () if index is None else (index,)
-
-
-def first_difference(actual: Sequence[Any], expected: Sequence[Any]) -> int | None:
-    """The first index at which two sequences differ; None if they are equal."""
-    for index, (a, b) in enumerate(zip(actual, expected, strict=False)):
-        if a != b:
-            return index
-    shorter = min(len(actual), len(expected))
-    return shorter if len(actual) != len(expected) else None
 
 
 def short(value: Any) -> str:
