@@ -222,7 +222,7 @@ def _line(name: str, entry: dict[str, Any]) -> str:
     nearest = entry["nearest"]
     share = ""
     if nearest and nearest["limit"] and isinstance(nearest["used"], float):
-        share = f"{nearest['quantity']}: {nearest['share']:.0%} of its limit"
+        share = f"{nearest['quantity']}: {nearest['used']:.0%} of its limit"
     return (
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
         f"{entry['elements']:>12,} compared  {share}"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from conformance.golden.packs import Floor
 from conformance.judging.compare import Limit
-from soprano.config import ModelConfig
+from soprano.config import IstftConfig, ModelConfig
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -117,11 +117,11 @@ def between_own_outputs(
 
 # The ISTFT against its defining sums: an FFT of n points rounds log2(n) times, then window,
 # overlap-add (up to n/hop terms) and division.
-def istft(expected: npt.ArrayLike, n_fft: int, overlap: float, dtype: npt.DTypeLike) -> Limit:
-    """The limit of an ISTFT; `overlap` is win_length / hop_length."""
+def istft(expected: npt.ArrayLike, config: IstftConfig, dtype: npt.DTypeLike = np.float32) -> Limit:
+    """The limit of the samples of an ISTFT."""
     eps = float(np.finfo(np.dtype(dtype)).eps)
     scale = float(np.abs(np.asarray(expected)).max(initial=0.0)) or 1.0
-    k = 2 * (np.log2(max(n_fft, 2)) + overlap + 2)
+    k = 2 * (np.log2(max(config.n_fft, 2)) + config.win_length / config.hop_length + 2)
     return Limit(k * eps * scale, 4 * k * eps * scale)
 
 

@@ -1,6 +1,7 @@
-"""The inverse transform by its defining sums in float64, and the cases that it is judged on.
+"""The inverse STFT by its defining sums in float64, and the configs that it is judged on.
 
-The sums share nothing with the package: no fast transform, windows and trims of their own.
+It shares no code with the package: there is no FFT, and the window, the envelope and the trimming
+are its own.
 """
 
 from __future__ import annotations
@@ -11,22 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from soprano.config import IstftConfig
 
 Float64 = npt.NDArray[np.float64]
-Istft = Any  # (spectrum, config, layout, *, length) -> samples
+Complex128 = npt.NDArray[np.complex128]
 
 DTYPES = (np.float32, np.float64)
 
 
 class Case(NamedTuple):
-    """A transform and the libraries that compute it too.
+    """A config, and the libraries whose inverse STFT is defined for it.
 
-    torch refuses a window sum of zero (uncentred Hann and Blackman), T = 0 and T = 1.
-    scipy puts a window shorter than n_fft elsewhere, and knows no scaling by 1/sqrt(n_fft).
-    Neither is asked for frames of a single sample.
+    torch rejects a sum of windows that is zero (uncentred Hann and Blackman), T = 0 and T = 1.
+    scipy aligns a window shorter than n_fft differently and has no scaling by 1/sqrt(n_fft).
+    Neither is compared for frames of a single sample.
     """
 
     config: IstftConfig
@@ -72,13 +72,12 @@ CASES = {
         IstftConfig(63, 20, 63, "hamming", center=False, onesided=False)
     ),
 }
-EVERY = pytest.mark.parametrize("name", CASES)
 SMALL = IstftConfig(64, 16, 64)
 
 
 @cache
-def window_of(config: IstftConfig) -> Float64:
-    """One period of the window's cosine series, in the middle of n_fft points."""
+def periodic_window(config: IstftConfig) -> Float64:
+    """One period of the window's cosine series, centred in n_fft points."""
     series = {
         "hann": (0.5, -0.5),
         "hamming": (0.54, -0.46),
@@ -87,56 +86,104 @@ def window_of(config: IstftConfig) -> Float64:
     }[config.window]
     left, points = (config.n_fft - config.win_length) // 2, np.zeros(config.n_fft)
     for n in range(config.win_length):
-        turn = 2 * math.pi * n / config.win_length
-        points[left + n] = math.fsum(a * math.cos(k * turn) for k, a in enumerate(series))
+        phase = 2 * math.pi * n / config.win_length
+        points[left + n] = math.fsum(a * math.cos(k * phase) for k, a in enumerate(series))
     return points
 
 
 @cache
-def waves(n_fft: int) -> npt.NDArray[np.complex128]:
-    """exp(2 pi i k n / n_fft) for every bin k of the upper half or more, and sample n."""
-    turns = np.outer(np.arange(n_fft), np.arange(n_fft)) % n_fft
-    return np.exp(2j * np.pi * np.arange(n_fft) / n_fft)[turns]
+def _waves(bins: int, n_fft: int) -> Complex128:
+    """exp(2 pi i k n / n_fft) for bin k (rows) and sample n (columns)."""
+    cycles = np.outer(np.arange(bins), np.arange(n_fft)) % n_fft
+    return np.exp(2j * np.pi * np.arange(n_fft) / n_fft)[cycles]
 
 
-def frames_of(bins: npt.NDArray[np.complex128], config: IstftConfig) -> Float64:
-    """(F, T) -> (T, n_fft): the real part of the inverse sums, one frame a row."""
-    if config.onesided:
-        # Bin n_fft - k is the conjugate of bin k; DC and Nyquist have no such twin.
-        twins = np.array([1 if 2 * k % config.n_fft == 0 else 2 for k in range(config.bins)])
-        bins = bins * twins[:, None]
-    table = waves(config.n_fft)[: len(bins)]
-    sums = bins.real.T @ table.real - bins.imag.T @ table.imag
+def as_complex(spectrum: npt.NDArray[Any]) -> Complex128:
+    return spectrum[..., 0].astype(np.float64) + 1j * spectrum[..., 1].astype(np.float64)
+
+
+def bin_counts(config: IstftConfig) -> Float64:
+    """How often each bin (F,) occurs in a two-sided spectrum.
+
+    A one-sided bin occurs a second time as its conjugate, except DC and Nyquist.
+    """
+    paired = [config.onesided and 2 * k % config.n_fft != 0 for k in range(config.bins)]
+    return np.where(paired, 2.0, 1.0)
+
+
+def inverse_dft(spectrum: npt.NDArray[Any], config: IstftConfig) -> Float64:
+    """(F, T, 2) -> (T, n_fft): the inverse DFT of each frame, before windowing."""
+    bins = as_complex(spectrum) * bin_counts(config)[:, None]
+    waves = _waves(config.bins, config.n_fft)
+    sums = bins.real.T @ waves.real - bins.imag.T @ waves.imag
     return sums / (math.sqrt(config.n_fft) if config.normalized else config.n_fft)
 
 
-def envelope_of(count: int, config: IstftConfig) -> Float64:
-    """The squared windows of `count` frames, summed, before trimming."""
-    total = np.zeros(max(count - 1, 0) * config.hop_length + config.n_fft)
-    for t in range(count):
-        total[t * config.hop_length :][: config.n_fft] += window_of(config) ** 2
+def _sum_overlapping(frames: Float64, hop: int) -> Float64:
+    """(T, n) -> ((T - 1) * hop + n,): frames added `hop` samples apart."""
+    count, size = frames.shape
+    total = np.zeros(max(count - 1, 0) * hop + size)
+    for t, frame in enumerate(frames):
+        total[t * hop :][:size] += frame
     return total
 
 
-def defined(frames: Float64, config: IstftConfig, length: int | None = None) -> Float64:
-    """Samples (N,) by definition from frames (T, n_fft)."""
-    count, hop, n_fft = len(frames), config.hop_length, config.n_fft
-    start = n_fft // 2 if config.center else 0
-    total, weights = np.zeros((count + n_fft) * hop + n_fft), envelope_of(count, config)
-    for t, frame in enumerate(frames):
-        total[t * hop :][:n_fft] += frame * window_of(config)
-    samples = np.zeros(len(total) + (length or 0))
-    # 1e-10 is the bound of the overlap condition: below it no sample can be recovered.
-    reached = np.flatnonzero(weights > 1e-10)
-    samples[reached] = total[reached] / weights[reached]
-    natural = (count - 1) * hop + n_fft - 2 * start if count else 0
-    return samples[start : start + (natural if length is None else length)]
+def envelope(count: int, config: IstftConfig, window: Float64 | None = None) -> Float64:
+    """The sum of the squared windows of `count` frames, before trimming."""
+    window = periodic_window(config) if window is None else window
+    return _sum_overlapping(np.tile(window**2, (count, 1)), config.hop_length)
 
 
-def spectrum_of(config: IstftConfig, count: int, seed: int = 0) -> Float64:
-    """A random spectrum (F, T, 2) of a real signal: DC and Nyquist real, two sides conjugate."""
-    draws = np.random.default_rng([seed, config.n_fft, count])
-    upper = draws.standard_normal((config.n_fft // 2 + 1, count, 2))
+def overlap_add(
+    frames: Float64,
+    config: IstftConfig,
+    window: Float64 | None = None,
+    *,
+    length: int | None = None,
+) -> Float64:
+    """Samples (N,) of frames (T, n_fft), by default with the config's window."""
+    count, hop = len(frames), config.hop_length
+    window = periodic_window(config) if window is None else window
+    total, squares = _sum_overlapping(frames * window, hop), envelope(count, config, window)
+    start = config.n_fft // 2 if config.center else 0
+    if length is None:
+        length = (count - 1) * hop + config.n_fft - 2 * start if count else 0
+    samples = np.zeros(max(len(total), start + length))
+    # No sample can be recovered where the envelope is not above 1e-10.
+    reached = np.flatnonzero(squares > 1e-10)
+    samples[reached] = total[reached] / squares[reached]
+    return samples[start : start + length]
+
+
+def inverse_stft(
+    spectrum: npt.NDArray[Any], config: IstftConfig, *, length: int | None = None
+) -> Float64:
+    """Samples (N,) of a spectrum (F, T, 2)."""
+    return overlap_add(inverse_dft(spectrum, config), config, length=length)
+
+
+def inverse_transform(spectrum: npt.NDArray[Any], n_fft: int, hop: int, window: Float64) -> Float64:
+    """Samples (N,) of a centred one-sided spectrum (F, T, 2), for any window (n_fft,)."""
+    config = IstftConfig(n_fft, hop, n_fft)
+    return overlap_add(inverse_dft(spectrum, config), config, window)
+
+
+def stft(signal: Float64, config: IstftConfig, count: int) -> Float64:
+    """The centred STFT (F, T, 2) of a signal (N,), with T = `count` frames."""
+    half, hop = config.n_fft // 2, config.hop_length
+    padded = np.pad(signal, (half, count * hop + config.n_fft))
+    frames = np.stack([padded[t * hop :][: config.n_fft] for t in range(count)], axis=1)
+    waves = _waves(config.bins, config.n_fft).conj()
+    bins = waves @ (frames * periodic_window(config)[:, None])  # (F, T)
+    if config.normalized:
+        bins = bins / math.sqrt(config.n_fft)
+    return np.stack([bins.real, bins.imag], axis=-1)
+
+
+def random_spectrum(config: IstftConfig, count: int, seed: int = 0) -> Float64:
+    """A spectrum (F, T, 2) of a real signal: DC and Nyquist real, two sides conjugate."""
+    rng = np.random.default_rng([seed, config.n_fft, count])
+    upper = rng.standard_normal((config.n_fft // 2 + 1, count, 2))
     upper[0, :, 1] = 0
     if config.n_fft % 2 == 0:
         upper[-1, :, 1] = 0
@@ -144,57 +191,3 @@ def spectrum_of(config: IstftConfig, count: int, seed: int = 0) -> Float64:
         return upper
     lower = upper[1 : (config.n_fft + 1) // 2][::-1] * [1, -1]
     return np.concatenate([upper, lower])
-
-
-def as_complex(spectrum: npt.NDArray[Any]) -> npt.NDArray[np.complex128]:
-    return spectrum[..., 0].astype(np.float64) + 1j * spectrum[..., 1].astype(np.float64)
-
-
-def expected_of(spectrum: npt.NDArray[Any], config: IstftConfig, **options: Any) -> Float64:
-    """Samples (N,) of a spectrum (F, T, 2) by definition."""
-    return defined(frames_of(as_complex(spectrum), config), config, **options)
-
-
-def limit_of(expected: Float64, config: IstftConfig, dtype: Any = np.float32) -> Any:
-    from conformance.judging.tolerances import transform
-
-    return transform(expected, config.n_fft, config.win_length / config.hop_length, dtype)
-
-
-def forward(signal: Float64, config: IstftConfig, count: int) -> Float64:
-    """The centred short-time transform (F, T, 2) of a signal (N,), by definition."""
-    half, hop = config.n_fft // 2, config.hop_length
-    padded = np.pad(signal, (half, count * hop + config.n_fft))
-    cut = np.stack([padded[t * hop :][: config.n_fft] for t in range(count)], axis=1)
-    bins = waves(config.n_fft)[: config.bins].conj() @ (cut * window_of(config)[:, None])
-    if config.normalized:
-        bins = bins / math.sqrt(config.n_fft)
-    return np.stack([bins.real, bins.imag], axis=-1)
-
-
-def inverse_transform(
-    spectrum: npt.NDArray[np.floating], n_fft: int, hop: int, window: npt.ArrayLike
-) -> Float64:
-    """Samples of a centred one-sided spectrum (F, T, 2), by the defining sums.
-
-    Each frame is a sum of cosines and sines; no fast transform is used.
-    """
-    parts = np.asarray(spectrum, np.float64)
-    count, bins = parts.shape[1], parts.shape[0]
-    angles = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
-    cosines, sines = np.cos(angles), np.sin(angles)
-    twice = np.full(bins, 2.0)
-    twice[0] = 1
-    if n_fft % 2 == 0:
-        twice[-1] = 1
-    real, imaginary = (twice[:, None] * parts[..., part] for part in (0, 1))  # (F, T)
-    frames = (cosines @ real - sines @ imaginary) / n_fft  # (n_fft, T)
-    total = np.zeros(max(count - 1, 0) * hop + n_fft)
-    envelope = np.zeros_like(total)
-    weights = np.asarray(window, np.float64)
-    for t in range(count):
-        total[t * hop : t * hop + n_fft] += frames[:, t] * weights
-        envelope[t * hop : t * hop + n_fft] += weights**2
-    half = n_fft // 2
-    kept = slice(half, half + max(count - 1, 0) * hop)
-    return total[kept] / envelope[kept]
