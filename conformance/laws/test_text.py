@@ -1,6 +1,4 @@
-"""TX: from written text to the words that are spoken; figures are in test_figures.py."""
-
-from __future__ import annotations
+"""TX: normalisation of text; numbers are in test_text_numbers.py."""
 
 import re
 from time import process_time
@@ -9,16 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.judging.judge import Judge
 from conformance.laws.hypothesis_profiles import examples
 from conformance.laws.text_strategies import PROSE
-from conformance.laws.text_tables import Stage, readings
+from conformance.laws.text_tables import law_from_table
 
-EXPLORED = examples(100)
-SPOKEN = re.compile(r"[a-z .,!?'-]*")
+CHARACTERS = re.compile(r"[a-z .,!?'-]*")
 
 
-test_titles_are_words = readings(
+test_titles_are_read_as_words = law_from_table(
     "TX-17",
     """
     Dr. Smith → doctor smith. | Mr. and Mrs. Jones → mister and misess jones.
@@ -29,7 +25,7 @@ test_titles_are_words = readings(
     """,
 )
 
-test_weekdays_months_and_short_forms_are_words = readings(
+test_weekdays_months_and_short_forms_are_read_as_words = law_from_table(
     "TX-18",
     """
     Mon, Tues and Wed → monday, tuesday and wednesday.
@@ -40,7 +36,7 @@ test_weekdays_months_and_short_forms_are_words = readings(
     """,
 )
 
-test_a_stop_of_an_abbreviation_ends_a_sentence_only_where_one_can_end = readings(
+test_full_stop_of_an_abbreviation_ends_a_sentence_only_where_one_can_end = law_from_table(
     "TX-19",
     """
     Baker & Co. → baker and company. | on Main St. today → on main street today.
@@ -49,7 +45,7 @@ test_a_stop_of_an_abbreviation_ends_a_sentence_only_where_one_can_end = readings
     """,
 )
 
-test_initials_are_spelt = readings(
+test_initials_are_read_letter_by_letter = law_from_table(
     "TX-20",
     """
     the U.S. economy → the u s economy. | the U.S. → the u s. | e.g. apples → e g apples.
@@ -57,7 +53,7 @@ test_initials_are_spelt = readings(
     """,
 )
 
-test_links_are_spelt = readings(
+test_links_are_read_as_words = law_from_table(
     "TX-21",
     """
     example.com → example dot com. | info@example.org → info at example dot org.
@@ -67,7 +63,7 @@ test_links_are_spelt = readings(
     """,
 )
 
-test_words_in_mixed_case_are_parted = readings(
+test_words_in_mixed_case_are_split_at_capitals = law_from_table(
     "TX-22",
     """
     JavaScript → java script. | OpenAI → open a i. | NASA → nasa. | PDFs → pdf's.
@@ -75,7 +71,7 @@ test_words_in_mixed_case_are_parted = readings(
     """,
 )
 
-test_symbols_are_words = readings(
+test_symbols_are_read_as_words = law_from_table(
     "TX-24",
     """
     R&D → r and d. | a = b → a equals b. | x <= y → x less than or equal to y.
@@ -85,7 +81,7 @@ test_symbols_are_words = readings(
     """,
 )
 
-test_dashes_are_pauses_and_quotes_are_silent = readings(
+test_dashes_become_pauses_and_quotation_marks_are_removed = law_from_table(
     "TX-26",
     """
     one — two → one, two. | one—two → one, two. | one - two → one, two. | one -- two → one, two.
@@ -93,7 +89,7 @@ test_dashes_are_pauses_and_quotes_are_silent = readings(
     """,
 )
 
-test_one_pause_at_a_time = readings(
+test_adjacent_pauses_become_the_strongest = law_from_table(
     "TX-27",
     """
     Wait... what? → wait... what? | Wait… → wait... | Hm..... → hm... | No!!! → no!
@@ -102,7 +98,7 @@ test_one_pause_at_a_time = readings(
     """,
 )
 
-test_stretched_letters_are_shortened_and_numerals_are_not = readings(
+test_repeated_letters_are_reduced_except_in_roman_numerals = law_from_table(
     "TX-28",
     """
     Soooo good → soo good. | Hmmmm → hmm. | book → book. | Henry III → henry iii.
@@ -110,7 +106,7 @@ test_stretched_letters_are_shortened_and_numerals_are_not = readings(
     """,
 )
 
-test_brackets_are_pauses = readings(
+test_brackets_become_commas = law_from_table(
     "TX-29",
     """
     A dog (brown) ran → a dog, brown, ran. | It works (mostly), yes → it works, mostly, yes.
@@ -119,7 +115,7 @@ test_brackets_are_pauses = readings(
     """,
 )
 
-test_other_scripts_are_written_in_latin_letters = readings(
+test_other_scripts_are_transliterated = law_from_table(
     "TX-31",
     """
     Café → cafe. | Straße → strasse. | Łódź → lodz. | Привет → privet. | 東京 → dong jing.
@@ -131,7 +127,7 @@ test_other_scripts_are_written_in_latin_letters = readings(
 
 @pytest.mark.requirement("TX-30")
 @pytest.mark.parametrize(
-    ("written", "spoken"),
+    ("text", "normalised"),
     [
         ("Title\nText", "title. text."),
         ("One?\nTwo!", "one? two!"),
@@ -139,54 +135,48 @@ test_other_scripts_are_written_in_latin_letters = readings(
         ("- milk\n* eggs", "milk. eggs."),
     ],
 )
-def test_every_line_ends_a_sentence(
-    text_stage: Stage, judge: Judge, written: str, spoken: str
-) -> None:
-    judge.equal("normalised text", text_stage.normalize(written), spoken)
+def test_every_line_ends_a_sentence(text_stage, judge, text, normalised):
+    judge.equal("normalised text", text_stage.normalize(text), normalised)
 
 
 @pytest.mark.requirement("TX-01")
-@EXPLORED
+@examples(100)
 @given(text=st.text())
-def test_any_string_gives_speakable_characters(text_stage: Stage, judge: Judge, text: str) -> None:
-    spoken = text_stage.normalize(text)
-    judge.equal("unspeakable characters", SPOKEN.sub("", spoken), "")
+def test_any_string_becomes_letters_spaces_and_punctuation(text_stage, judge, text):
+    normalised = text_stage.normalize(text)
+    judge.equal("other characters", CHARACTERS.sub("", normalised), "")
 
 
 @pytest.mark.requirement("TX-01")
 @pytest.mark.parametrize("text", ["\ud800", "\0", "\U0010ffff", "(" * 999, "-" * 999, "9" * 9999])
-def test_awkward_strings_give_speakable_characters(
-    text_stage: Stage, judge: Judge, text: str
-) -> None:
-    spoken = text_stage.normalize(text)
-    judge.equal("unspeakable characters", SPOKEN.sub("", spoken), "")
+def test_extreme_strings_become_letters_spaces_and_punctuation(text_stage, judge, text):
+    normalised = text_stage.normalize(text)
+    judge.equal("other characters", CHARACTERS.sub("", normalised), "")
 
 
 @pytest.mark.requirement("TX-04")
 @pytest.mark.parametrize("length", [37, 50, 5000])
-def test_an_integer_without_a_name_is_read_digit_by_digit(
-    text_stage: Stage, judge: Judge, length: int
-) -> None:
-    spoken = text_stage.normalize("1" + "2" * (length - 1))
-    judge.equal("normalised text", spoken, "one" + " two" * (length - 1) + ".")
+def test_integer_of_more_than_36_digits_is_read_digit_by_digit(text_stage, judge, length):
+    normalised = text_stage.normalize("1" + "2" * (length - 1))
+    judge.equal("normalised text", normalised, "one" + " two" * (length - 1) + ".")
 
 
 @pytest.mark.requirement("TX-30")
 @pytest.mark.parametrize("space", " \t\xa0\u1680\u2000\u2003\u2007\u2009\u200a\u202f\u205f\u3000")
-def test_every_kind_of_space_separates_words(text_stage: Stage, judge: Judge, space: str) -> None:
+def test_every_kind_of_space_separates_words(text_stage, judge, space):
     judge.equal("normalised text", text_stage.normalize(f"{space}one{space * 2}two"), "one two.")
 
 
 @pytest.mark.requirement("TX-30")
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"])
-def test_every_kind_of_line_end_ends_a_sentence(text_stage: Stage, judge: Judge, end: str) -> None:
+def test_every_kind_of_line_end_ends_a_sentence(text_stage, judge, end):
     judge.equal("normalised text", text_stage.normalize(f"one{end}two{end}"), "one. two.")
 
 
 @pytest.mark.requirement("TX-32")
-@EXPLORED
+@examples(100)
 @given(text=PROSE)
-def test_normalised_text_stays_as_it_is(text_stage: Stage, judge: Judge, text: str) -> None:
+def test_normalising_normalised_text_changes_nothing(text_stage, judge, text):
     once = text_stage.normalize(text)
     judge.equal("text normalised again", text_stage.normalize(once), once)
 
@@ -195,15 +185,13 @@ def test_normalised_text_stays_as_it_is(text_stage: Stage, judge: Judge, text: s
 @pytest.mark.parametrize(
     "run", ["(", "a.", "1,", "- ", "\t", "aA", "$", "iii", "1.", "http://", "! ", "*", "x" * 99]
 )
-def test_time_grows_with_length_and_not_its_square(
-    text_stage: Stage, judge: Judge, run: str
-) -> None:
-    def seconds(length: int) -> float:
+def test_normalisation_takes_time_in_proportion_to_length(text_stage, judge, run):
+    def seconds(length):
         started = process_time()
         text_stage.normalize(run * (length // len(run)))
         return process_time() - started
 
-    seconds(100)  # whatever is loaded on first use
-    short = max(0.02, seconds(10_000), seconds(10_000))  # 0.02 s: below it noise is measured
+    seconds(100)  # loads what is loaded on first use
+    short = max(0.02, seconds(10_000), seconds(10_000))  # below 0.02 s the clock is too coarse
     long = min(seconds(40_000), seconds(40_000))
-    judge.below("times as long for four times the text", long / short, 10, wrong=16)  # a square
+    judge.below("time for four times the text", long / short, 10, wrong=16)  # quadratic: 16

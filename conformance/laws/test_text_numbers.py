@@ -1,10 +1,8 @@
-"""TX: figures, and the signs between and after them, to words."""
+"""TX: normalisation of numbers and of the signs beside them."""
 
-from __future__ import annotations
+from conformance.laws.text_tables import law_from_table
 
-from conformance.laws.text_tables import readings
-
-test_integers_are_cardinals_without_and = readings(
+test_integers_are_cardinals_without_and = law_from_table(
     "TX-02",
     """
     0 → zero. | 7 → seven. | 21 → twenty-one. | 99 → ninety-nine. | 110 → one hundred ten.
@@ -14,7 +12,7 @@ test_integers_are_cardinals_without_and = readings(
     """,
 )
 
-test_integers_between_1001_and_2999_are_read_in_pairs = readings(
+test_integers_between_1001_and_2999_are_read_in_pairs = law_from_table(
     "TX-03",
     """
     1000 → one thousand. | 1066 → ten sixty-six. | 1100 → eleven hundred.
@@ -24,7 +22,7 @@ test_integers_between_1001_and_2999_are_read_in_pairs = readings(
     """,
 )
 
-test_big_integers_keep_their_value = readings(
+test_big_integers_keep_their_value = law_from_table(
     "TX-04",
     """
     10000000000000000000 → ten quintillion. | 100000000000000000000 → one hundred quintillion.
@@ -36,7 +34,7 @@ test_big_integers_keep_their_value = readings(
     """,
 )
 
-test_only_commas_between_thousands_are_part_of_a_number = readings(
+test_only_commas_that_group_thousands_or_lakhs_belong_to_a_number = law_from_table(
     "TX-05",
     """
     4,521 → four thousand, five hundred twenty-one.
@@ -46,7 +44,7 @@ test_only_commas_between_thousands_are_part_of_a_number = readings(
     """,
 )
 
-test_decimals_are_read_digit_by_digit_after_the_point = readings(
+test_decimals_are_read_digit_by_digit_after_the_point = law_from_table(
     "TX-06",
     """
     3.14159 → three point one four one five nine. | 0.05 → zero point zero five.
@@ -56,7 +54,7 @@ test_decimals_are_read_digit_by_digit_after_the_point = readings(
     """,
 )
 
-test_fractions_and_arithmetic_are_words = readings(
+test_fractions_and_arithmetic_are_read_as_words = law_from_table(
     "TX-07",
     """
     1/2 → one over two. | 3/4 cup → three over four cup. | 2½ → two one over two.
@@ -68,7 +66,7 @@ test_fractions_and_arithmetic_are_words = readings(
     """,
 )
 
-test_ordinals_are_words = readings(
+test_ordinals_are_read_as_words = law_from_table(
     "TX-08",
     """
     1st → first. | 2nd → second. | 3rd → third. | 12th → twelfth. | 21st → twenty-first.
@@ -77,7 +75,7 @@ test_ordinals_are_words = readings(
     """,
 )
 
-test_dates_are_joined_by_dash = readings(
+test_parts_of_a_date_are_joined_by_dash = law_from_table(
     "TX-09",
     """
     12/31/2024 → twelve dash thirty-one dash twenty twenty-four.
@@ -88,7 +86,7 @@ test_dates_are_joined_by_dash = readings(
     """,
 )
 
-test_times_are_read_as_on_a_clock = readings(
+test_times_are_read_as_on_a_clock = law_from_table(
     "TX-10",
     """
     8:15 → eight fifteen. | 9:00 → nine o'clock. | 12:00 → twelve o'clock. | 6:05 → six oh five.
@@ -97,7 +95,7 @@ test_times_are_read_as_on_a_clock = readings(
     """,
 )
 
-test_three_part_times_keep_their_seconds = readings(
+test_three_part_times_keep_their_seconds = law_from_table(
     "TX-11",
     """
     1:15:30 → one fifteen thirty. | 2:03:05 → two oh three oh five. | 10:15:00 → ten fifteen.
@@ -106,7 +104,7 @@ test_three_part_times_keep_their_seconds = readings(
     """,
 )
 
-test_telephone_numbers_are_read_in_groups = readings(
+test_telephone_numbers_are_read_digit_by_digit_in_groups = law_from_table(
     "TX-12",
     """
     555-123-4567 → five five five, one two three, four five six seven.
@@ -123,7 +121,7 @@ test_telephone_numbers_are_read_in_groups = readings(
     """,
 )
 
-test_dollars_and_cents = readings(
+test_dollars_are_read_with_cents = law_from_table(
     "TX-13",
     """
     $5 → five dollars. | $1 → one dollar. | $12.50 → twelve dollars, fifty cents.
@@ -135,7 +133,7 @@ test_dollars_and_cents = readings(
     """,
 )
 
-test_every_currency_keeps_its_unit = readings(
+test_every_currency_keeps_its_unit = law_from_table(
     "TX-14",
     """
     £20 → twenty pounds. | £1 → one pound. | £4.50 → four pounds, fifty pence.
@@ -145,7 +143,7 @@ test_every_currency_keeps_its_unit = readings(
     """,
 )
 
-test_magnitudes_and_percent_are_words = readings(
+test_magnitudes_and_percent_are_read_as_words = law_from_table(
     "TX-15",
     """
     10K → ten thousand. | 1.5M users → one point five million users.
@@ -154,7 +152,7 @@ test_magnitudes_and_percent_are_words = readings(
     """,
 )
 
-test_units_are_words = readings(
+test_units_are_read_as_words = law_from_table(
     "TX-16",
     """
     440 Hz → four hundred forty hertz. | 44.1 kHz → forty-four point one kilohertz.
@@ -167,7 +165,7 @@ test_units_are_words = readings(
     """,
 )
 
-test_a_hyphen_is_a_minus_only_in_arithmetic = readings(
+test_hyphen_is_minus_only_in_arithmetic = law_from_table(
     "TX-25",
     """
     COVID-19 → covid nineteen. | the F-16 → the f sixteen. | well-known → well-known.
@@ -183,7 +181,7 @@ test_a_hyphen_is_a_minus_only_in_arithmetic = readings(
     """,
 )
 
-test_letters_and_figures_are_parted = readings(
+test_letters_and_digits_are_separated = law_from_table(
     "TX-23",
     """
     MP3 → mp three. | H2O → h two o. | R2D2 → r two d two. | 23kg → twenty-three kg.
