@@ -1,6 +1,7 @@
-"""The pytest plugin that every pytest run of an environment loads: it loads the suite on request.
+"""The pytest plugin that every pytest run of an environment loads.
 
-The suite adds options, fixtures and hooks. A run that does not ask for it must not see them.
+It loads the plugin of the suite if an argument names the suite, and does nothing else: options,
+fixtures and hooks of the suite must not reach the runs of other projects.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from pathlib import Path
 
 import pytest
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Load the suite if an argument names it: `--pyargs conformance...`, or a path inside it."""
-    known = early_config.known_args_namespace
-    if any(_names_the_suite(str(argument), known.pyargs) for argument in known.file_or_dir):
+@pytest.hookimpl(tryfirst=True)  # before conftest files are loaded, which may load the plugin too
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    known, unknown = parser.parse_known_and_unknown_args(args)
+    # Older versions of pytest take an argument that follows an unknown option for its value.
+    if any(_names_the_suite(name, known.pyargs) for name in [*known.file_or_dir, *unknown]):
         early_config.pluginmanager.import_plugin("conformance.plugin")
 
 
 def _names_the_suite(argument: str, pyargs: bool) -> bool:
-    name = argument.split("::")[0].split("[")[0]
+    """Whether an argument is `conformance...` after `--pyargs`, or a path inside the package."""
+    name = str(argument).split("::")[0]
     if pyargs and name.split(".")[0] == _PACKAGE.name:
         return True
     path = Path(name).resolve()
