@@ -1,4 +1,4 @@
-"""Samples with their rate and the sentences that they belong to."""
+"""Audio: samples with their rate and their sentences."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ class AudioChunk:
 
 
 def read_wav(path: str | Path) -> Audio:
-    """A mono 16-bit WAV file, samples scaled back to full scale 1."""
+    """Read a mono 16-bit WAV file; 32767 becomes 1."""
     try:
         with wave.open(str(path), "rb") as source:
-            form = source.getnchannels(), source.getsampwidth()
+            channels, width = source.getnchannels(), source.getsampwidth()
             raw, rate = source.readframes(source.getnframes()), source.getframerate()
     except (wave.Error, EOFError) as error:
         raise ValueError(f"{path} is not a WAV file: {error}") from None
-    if form != (1, 2):
-        raise ValueError(f"{path} must be mono with 16 bits a sample")
+    if (channels, width) != (1, 2):
+        raise ValueError(f"{path} must be mono with 16 bits per sample")
     return Audio((np.frombuffer(raw, "<i2") / 32767).astype(np.float32), rate)

@@ -1,7 +1,4 @@
-"""Samples -> the bytes of a WAV or FLAC file, as they come.
-
-A file appears under its name when it is whole, and not before.
-"""
+"""Samples -> the bytes of a WAV or FLAC file, in chunks."""
 
 from __future__ import annotations
 
@@ -24,39 +21,45 @@ _SUFFIXES = {"": "wav", ".wav": "wav", ".wave": "wav", ".flac": "flac"}
 CONTAINERS = ("wav", "flac")
 
 _BLOCK = 1 << 16  # samples converted at a time, so that long audio is not held twice
-_UNKNOWN = 2**32 - 1  # the size of what goes on until its end, by convention of pipes
+_UNKNOWN = 2**32 - 1  # size in the header of a pipe: readers take it as "until the end"
 
 
 def container_of(path: str | Path) -> str:
-    """The container that a file's name asks for; WAV where it has no suffix."""
+    """The container for a file name's suffix; WAV if it has none."""
     try:
         return _SUFFIXES[Path(path).suffix.lower()]
     except KeyError:
-        raise ValueError(f"{path}: sound is written to .wav or .flac files") from None
+        raise ValueError(f"{path}: audio is written to .wav or .flac files") from None
 
 
 def to_int16(samples: npt.ArrayLike) -> npt.NDArray[np.int16]:
-    """16-bit samples of (N,), full scale at 1 -> 32767; louder ones are clipped, never wrapped.
+    """16-bit samples: 1 becomes 32767, and louder samples are clipped.
 
     Raises:
-        ValueError: the samples are not (N,), or hold NaN or Inf.
+        ValueError: the samples contain NaN or Inf.
     """
     values = np.asarray(samples, np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"samples must be (N,), got {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError("samples hold NaN or Inf")
+        raise ValueError("samples contain NaN or Inf")
     scaled = np.rint(values * 32767)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
+def _blocks(samples: npt.ArrayLike) -> Iterator[npt.NDArray[np.int16]]:
+    values = np.asarray(samples)
+    if values.ndim != 1:
+        raise ValueError(f"samples must have shape (N,), got {values.shape}")
+    for start in range(0, len(values), _BLOCK):
+        yield to_int16(values[start : start + _BLOCK])
+
+
 class Writer(Protocol):
-    """Takes mono samples (N,) piece by piece."""
+    """Writes mono samples (N,) chunk by chunk."""
 
     def write(self, samples: npt.NDArray[np.floating]) -> None: ...
 
     def close(self) -> None:
-        """Complete what was written; the file stays open."""
+        """Complete the audio; the file stays open."""
         ...
 
 
@@ -64,10 +67,10 @@ class WavWriter:
     """Mono 16-bit PCM in a RIFF container.
 
     Args:
-        file: any binary file, a pipe too.
-        sample_rate: samples a second.
-        count: samples that will come. Without it the sizes are filled in at the end, if the file
-            can seek; a pipe's reader finds the largest sizes, and reads on until the end.
+        file: any binary file, also a pipe.
+        sample_rate: samples per second.
+        count: the number of samples that will be written. Without it, `close` writes the sizes if
+            the file can seek; in a pipe they are the largest possible.
     """
 
     def __init__(self, file: BinaryIO, sample_rate: int, count: int | None = None) -> None:
@@ -77,11 +80,10 @@ class WavWriter:
         file.write(_wav_header(sample_rate, _UNKNOWN if count is None else 2 * count))
 
     def write(self, samples: npt.NDArray[np.floating]) -> None:
-        for start in range(0, len(samples), _BLOCK):
-            values = to_int16(samples[start : start + _BLOCK])
-            self._file.write(values.astype("<i2").tobytes())
-            self._written += 2 * len(values)
-        self._file.flush()  # a player at the other end must not wait for a full buffer
+        for block in _blocks(samples):
+            self._file.write(block.astype("<i2").tobytes())
+            self._written += 2 * len(block)
+        self._file.flush()  # a player that reads the pipe must not wait for a full buffer
 
     def close(self) -> None:
         if self._start is not None:
@@ -91,18 +93,16 @@ class WavWriter:
 
 
 def _wav_header(rate: int, size: int) -> bytes:
-    """A RIFF header of 44 bytes before `size` bytes of mono 16-bit PCM."""
+    """The RIFF header (44 bytes) of `size` bytes of mono 16-bit PCM."""
     if size > _UNKNOWN - 36 and size != _UNKNOWN:
         raise ValueError(f"a WAV file holds at most 4 GiB, got {size} bytes: write FLAC")
-    whole = min(size + 36, _UNKNOWN)
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
-    return (
-        struct.pack("<4sI4s", b"RIFF", whole, b"WAVE") + form + struct.pack("<4sI", b"data", size)
-    )
+    riff = struct.pack("<4sI4s", b"RIFF", min(size + 36, _UNKNOWN), b"WAVE")
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
+    return riff + fmt + struct.pack("<4sI", b"data", size)
 
 
 class FlacWriter:
-    """Mono 16-bit FLAC, by libsndfile; a pipe gets it at the end."""
+    """Mono 16-bit FLAC, encoded by libsndfile; a pipe receives it when the writer is closed."""
 
     def __init__(self, file: BinaryIO, sample_rate: int) -> None:
         import soundfile
@@ -114,8 +114,8 @@ class FlacWriter:
         )
 
     def write(self, samples: npt.NDArray[np.floating]) -> None:
-        for start in range(0, len(samples), _BLOCK):
-            self._encoder.write(to_int16(samples[start : start + _BLOCK]))
+        for block in _blocks(samples):
+            self._encoder.write(block)
 
     def close(self) -> None:
         self._encoder.close()
@@ -124,13 +124,13 @@ class FlacWriter:
 
 
 def require_container(name: str) -> None:
-    """An error, before anything is spoken, unless "wav" or "flac" can be written here."""
+    """Raise an error unless the container can be written in this environment."""
     if name not in CONTAINERS:
         raise ValueError(f"container must be one of {', '.join(CONTAINERS)}, got {name!r}")
     if name == "flac":
         try:
             importlib.import_module("soundfile")
-        except (ImportError, OSError) as error:  # OSError: it comes without its library
+        except (ImportError, OSError) as error:  # OSError: libsndfile is missing
             raise MissingExtraError(
                 f"FLAC needs soundfile: pip install 'soprano-conformance[flac]' ({error})"
             ) from None
@@ -139,29 +139,21 @@ def require_container(name: str) -> None:
 def open_writer(
     file: BinaryIO, container: str, sample_rate: int, count: int | None = None
 ) -> Writer:
-    """A writer of "wav" or "flac"; `count` samples will come, if that is known."""
+    """A writer of "wav" or "flac"; `count` is the number of samples, if it is known."""
     require_container(container)
     if container == "flac":
         return FlacWriter(file, sample_rate)
     return WavWriter(file, sample_rate, count)
 
 
-def write_wav(file: BinaryIO, samples: npt.ArrayLike, sample_rate: int) -> None:
-    """All samples (N,) as mono 16-bit PCM in a RIFF container."""
-    values = np.asarray(samples)
-    if values.ndim != 1:
-        raise ValueError(f"samples must be (N,), got {values.shape}")
-    WavWriter(file, sample_rate, len(values)).write(values)
-
-
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary file that appears under its name once it is complete.
+    """A binary file that gets its name when it is complete.
 
-    If writing ends in an error or an interrupt, whatever bore the name before is still there.
+    If writing ends in an error or an interrupt, an existing file of that name is unchanged.
     """
     target = Path(path).resolve()
-    if target.exists() and not target.is_file():  # a device or a pipe: there is nothing to replace
+    if target.exists() and not target.is_file():  # a device or a pipe cannot be replaced
         with target.open("wb") as file:
             yield file
         return
