@@ -1,4 +1,4 @@
-"""What the float64 oracle says to the suite's inputs."""
+"""The float64 oracle's outputs for the inputs of the suite."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.golden.inputs import (
-    FREE,
     FREE_RUNS,
     HIDDEN_EVERY,
     LOGITS_EVERY,
     PREFIXES,
-    SEED,
     STRETCHES,
     Arrays,
     decoder_inputs,
     free_prompt,
+    free_uniforms,
     language_model_inputs,
 )
-from conformance.oracle.istft import inverse_transform
+from conformance.oracle.decisions import decide
+from conformance.oracle.istft import inverse_stft
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import DecoderConfig, SamplingOptions
-from soprano.sampling import distribution, draw, penalize, uniforms
-from soprano.stft import window
 from soprano.tokenizer import Tokenizer
 
 Float64 = npt.NDArray[np.float64]
@@ -35,7 +33,7 @@ Decoder = Callable[[npt.ArrayLike], Float64]
 
 
 def evaluate(folder: ModelFolder) -> Arrays:
-    """Inputs and float64 expectations (stored as float32) from a model's weights."""
+    """Inputs and expectations, computed in float64 and rounded to float32, of one model."""
     config = folder.config
     language_model = LanguageModelOracle(config.language_model, folder.language_model_weights())
     decoder = DecoderOracle(config.decoder, folder.decoder_weights())
@@ -44,12 +42,12 @@ def evaluate(folder: ModelFolder) -> Arrays:
     for name, options in FREE_RUNS.items():
         arrays |= _free_run(language_model, arrays, name, options)
     arrays |= expect_language_model(language_model, arrays)
-    # What is stored is what backends are given: the decoder's expectations start from there.
-    arrays = _stored(arrays)
-    return arrays | _stored(expect_decoder(decoder, config.decoder, arrays))
+    # The decoder's inputs are the rounded hidden states, because backends receive those.
+    arrays = _rounded(arrays)
+    return arrays | _rounded(expect_decoder(decoder, config.decoder, arrays))
 
 
-def _stored(arrays: Arrays) -> Arrays:
+def _rounded(arrays: Arrays) -> Arrays:
     return {
         name: values.astype(np.float32) if values.dtype == np.float64 else values
         for name, values in arrays.items()
@@ -74,8 +72,7 @@ def expect_language_model(model: LanguageModel, arrays: Mapping[str, npt.NDArray
         expected[f"vocabulary {kind}"] = np.stack([outputs[part][-1] for outputs in rows])
         expected[f"prefix {kind}"] = whole[part][np.array(PREFIXES) - 1]
         for start, stop in STRETCHES:
-            places = stretch(start, stop, kind)
-            expected[f"long {start}-{stop} {kind}"] = whole[part][places]
+            expected[f"long {start}-{stop} {kind}"] = whole[part][stretch(start, stop, kind)]
     for name in FREE_RUNS:
         ids, prompt = arrays[f"{name} ids"], np.array(free_prompt(arrays))
         expected[f"{name} hidden"] = _split(model, prompt, ids[:-1])[1]
@@ -83,7 +80,7 @@ def expect_language_model(model: LanguageModel, arrays: Mapping[str, npt.NDArray
 
 
 def stretch(start: int, stop: int, kind: str) -> list[int]:
-    """The positions of a stretch of the long sequence at which an output is compared."""
+    """The compared positions of a stretch of the long sequence."""
     return list(range(start, stop, LOGITS_EVERY if kind == "logits" else HIDDEN_EVERY))
 
 
@@ -98,18 +95,13 @@ def _split(
 def expect_decoder(
     decoder: Decoder, config: DecoderConfig, arrays: Mapping[str, npt.NDArray[Any]]
 ) -> Arrays:
-    """The spectra of the decoder's inputs, joined, and the samples by their defining sums."""
+    """The spectra of the decoder's inputs, joined, their samples, and those of the free runs."""
     spectra = [decoder(hidden) for hidden in decoder_inputs(arrays)]
-    spoken = {f"{name} samples": decoder(arrays[f"{name} hidden"]) for name in FREE_RUNS}
-
-    def samples(spectrum: Float64) -> Float64:
-        shape = window(config.istft)
-        return inverse_transform(spectrum, config.n_fft, config.hop_length, shape)
-
+    free_runs = {f"{name} samples": decoder(arrays[f"{name} hidden"]) for name in FREE_RUNS}
     return {
         "spectrum": np.concatenate([spectrum.ravel() for spectrum in spectra]),
-        "samples": np.concatenate([samples(spectrum) for spectrum in spectra]),
-        **{name: samples(spectrum) for name, spectrum in spoken.items()},
+        "samples": np.concatenate([inverse_stft(spectrum, config.istft) for spectrum in spectra]),
+        **{name: inverse_stft(spectrum, config.istft) for name, spectrum in free_runs.items()},
     }
 
 
@@ -119,25 +111,13 @@ def _free_run(
     name: str,
     options: SamplingOptions,
 ) -> Arrays:
-    """One free-running utterance with each id's margin: how far its decision was from another.
-
-    Greedy: the gap between the two highest scores. Sampled: the distance of the draw to the
-    nearer edge of its id's interval.
-    """
+    """One free-running utterance: its ids, and the margin of each decision."""
     prompt = free_prompt(arrays)
-    draws, ids, margins = uniforms(SEED, 0), [], []
-    for _ in range(FREE):
+    ids: list[int] = []
+    margins: list[float] = []
+    for uniform in free_uniforms():
         logits, _ = model(prompt + ids)
-        scores = penalize(logits[-1], prompt + ids, options.repetition_penalty)
-        if options.temperature == 0:
-            second, first = np.sort(scores)[-2:]
-            chosen, margin = int(np.argmax(scores)), first - second
-        else:
-            uniform = next(draws)
-            probabilities = distribution(scores, options)
-            chosen = draw(probabilities, uniform)
-            upper = float(np.cumsum(probabilities)[chosen])
-            margin = min(upper - uniform, uniform - (upper - probabilities[chosen]))
-        ids.append(chosen)
-        margins.append(float(margin))
+        decision = decide(logits[-1], prompt + ids, options, uniform)
+        ids.append(decision.id)
+        margins.append(decision.margin)
     return {f"{name} ids": np.array(ids, np.int64), f"{name} margins": np.array(margins)}

@@ -1,8 +1,8 @@
-"""What a backend in another precision class than float32 is judged by.
+"""Golden packs for backends of a lower precision class than float32.
 
-By its source: the class's own rounding on the source's weights sets the budget.
-By what it holds: a quantised graph is a float model of other weights, and where activations stay
-float it must be that model as exactly as any float32 backend.
+Such a backend is judged twice. Against the oracle on its source's weights, it may err as much as
+the definition of its class does. Against the oracle on the weights that it holds, it may err only
+as much as a float32 backend, unless its matmuls round their inputs.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from conformance.oracle.precision_classes import (
 from soprano.backends import Backend
 from soprano.checkpoint.folder import ModelFolder
 
-_HELD: dict[str, Pack] = {}  # by the identity of the weights
+_HELD: dict[str, Pack] = {}  # packs of held weights, by the digest of the weights
 
 
 def find_source(model: Path, reference: Path | None) -> ModelFolder:
-    """The checkpoint that a bundle was made from: named, or one that comes with the suite.
+    """The checkpoint that a bundle was made from: the reference, or one of the suite's models.
 
     Raises:
-        LookupError: it is neither.
+        LookupError: no reference is given, and none of the suite's models is the source.
     """
     if reference:
         return ModelFolder.open(reference)
-    identity = weights_digest(ModelFolder.open(model))
+    digest = weights_digest(ModelFolder.open(model))
     for path in fixture_models():
-        if weights_digest(ModelFolder.open(path)) == identity:
+        if weights_digest(ModelFolder.open(path)) == digest:
             return ModelFolder.open(path)
     raise LookupError(f"{model} is rounded and its source is unknown: name it with --reference")
 
@@ -54,7 +54,7 @@ def find_source(model: Path, reference: Path | None) -> ModelFolder:
 def class_floors(
     folder: ModelFolder, arrays: Arrays, precision: Precision, name: str
 ) -> dict[str, Floor]:
-    """The error of a precision class on every quantity, by its definition on a model's weights."""
+    """The error that the definition of a precision class makes on a model, for every quantity."""
     config = folder.config
     language_model = RoundedLanguageModel(
         config.language_model, folder.language_model_weights(), precision
@@ -69,22 +69,22 @@ def class_floors(
 
 
 def source_pack(source: Path, precision: str) -> Pack:
-    """The source's expectations, with the class's own error as the floor."""
+    """The source's expectations, with the error of the class's definition as the noise floor."""
     pack = find_pack(source)
     floors = class_floors(ModelFolder.open(source), pack.arrays, CLASSES[precision], precision)
     return replace(pack, floors=floors, source=f"{pack.source}, {precision} by definition")
 
 
 def runtime_of(backend: Backend, model: Path) -> str:
-    """Which of a bundle's graphs a backend runs: its own runtime's, else ONNX."""
+    """The runtime whose graphs of a bundle a backend runs: its own, or ONNX."""
     own = backend.name.removesuffix("_cpu")
     return own if (model / own).is_dir() else "onnx"
 
 
 def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pack:
-    """The expectations of the weights that a rounded bundle holds.
+    """The pack of the weights that a rounded bundle holds.
 
-    A model that is not a bundle of known form is judged by its source.
+    For a model that is not a bundle of a known form, the pack of its source.
     """
     precision = backend.capabilities.precision
     language_model, decoder = source.language_model_weights(), source.decoder_weights()
@@ -96,10 +96,10 @@ def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pac
     elif not stored:
         return source_pack(source.path, precision)
     with checkpoint(source, language_model, decoder, stored) as held:
-        identity = weights_digest(held) or ""
-        if identity not in _HELD:  # both runtimes hold the same levels
-            _HELD[identity] = find_pack(held.path)
-        pack = _HELD[identity]
+        digest = weights_digest(held) or ""
+        if digest not in _HELD:  # the runtimes hold the same quantised weights
+            _HELD[digest] = find_pack(held.path)
+        pack = _HELD[digest]
         if backend.capabilities.activations == "float32":
             return pack
         floors = class_floors(held, pack.arrays, ROUNDED_INPUTS, "int8")

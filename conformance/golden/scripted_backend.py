@@ -1,4 +1,4 @@
-"""A backend that says what a script tells it, so that every id and state is known beforehand."""
+"""A backend without networks whose logits are scripted, so that every id and state is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from soprano.backends.base import State
 from soprano.config import DecoderConfig, LanguageModelConfig, ModelConfig
 
 Ids = tuple[int, ...]
-Speak = Callable[[Ids], Sequence[float]]  # the ids a row has read -> its logits
+Script = Callable[[Ids], Sequence[float]]  # all ids of a row so far -> its logits
 
 STOP = 3
 VOCABULARY = 16
@@ -21,41 +21,46 @@ CONFIG = ModelConfig(
 )
 
 
-def trace(ids: Ids) -> Float32:
-    """The hidden state (H,) after exactly these ids: no other ids up to some thousands have it."""
-    checksum = sum(place * number for place, number in enumerate(ids, start=1)) % 65521
+def hidden_after(ids: Ids) -> Float32:
+    """The hidden state (H,) after exactly these ids: sequences of a few thousand ids differ."""
+    checksum = sum(position * i for position, i in enumerate(ids, start=1)) % 65521
     return np.array([len(ids), ids[0], ids[-1], checksum], np.float32)
 
 
-def reciting(answers: Mapping[Ids, Sequence[int]]) -> Speak:
-    """Each prompt is answered by its ids, then by `[STOP]`; another reading is a mistake."""
+def greedy_script(answers: Mapping[Ids, Sequence[int]]) -> Script:
+    """A script whose argmax after each prompt is its answer, then `[STOP]`.
 
-    def speak(ids: Ids) -> list[float]:
+    Ids other than those of the answer raise an `AssertionError`.
+    """
+
+    def script(ids: Ids) -> list[float]:
         prompt = next(prompt for prompt in answers if ids[: len(prompt)] == prompt)
-        answer, said = [*answers[prompt], STOP], list(ids[len(prompt) :])
-        assert said == answer[: len(said)], f"{prompt} was fed {said}, it had said {answer}"
+        answer, generated = [*answers[prompt], STOP], list(ids[len(prompt) :])
+        assert generated == answer[: len(generated)], f"{generated} after {prompt}, not {answer}"
         logits = [0.0] * VOCABULARY
-        logits[answer[len(said)]] = 10.0
+        logits[answer[len(generated)]] = 10.0
         return logits
 
-    return speak
+    return script
 
 
 class ScriptedBackend:
-    """The protocol of `soprano.backends` over a script; a row's cache is the ids it has read."""
+    """The backend protocol over a script; the KV cache of a row is the tuple of its ids."""
 
     name = "scripted"
     config = CONFIG
 
-    def __init__(self, speak: Speak, capabilities: Capabilities | None = None) -> None:
+    def __init__(self, script: Script, capabilities: Capabilities | None = None) -> None:
         self.capabilities = capabilities or Capabilities()
-        self.rows: list[int] = []  # of each call, in order
-        self._speak = speak
+        self.batch_sizes: list[int] = []  # of each prefill and step, in order
+        self.prefills: list[tuple[Int64, Int64]] = []  # ids and lengths of each prefill
+        self._script = script
 
     def attest(self) -> Attestation:
         return {}
 
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
+        self.prefills.append((ids, lengths))
         assert ids.dtype == lengths.dtype == np.int64
         assert ids.ndim == 2
         assert lengths.shape == ids.shape[:1]
@@ -67,8 +72,7 @@ class ScriptedBackend:
     def step(self, ids: Int64, state: State) -> Output:
         assert ids.dtype == np.int64
         cache = state.consume().cache
-        rows = zip(cache, ids.tolist(), strict=True)
-        return self._output([(*read, number) for read, number in rows])
+        return self._output([(*row, i) for row, i in zip(cache, ids.tolist(), strict=True)])
 
     def fork(self, state: State) -> State:
         assert not state.consumed
@@ -85,21 +89,20 @@ class ScriptedBackend:
         return _state(first.consume().cache + second.consume().cache)
 
     def decode(self, hidden: Float32, lengths: Int64) -> Float32:
-        raise AssertionError("the script has no sound")
+        raise AssertionError("a scripted backend has no decoder")
 
     def close(self) -> None:
         pass
 
     def _output(self, cache: list[Ids]) -> Output:
         assert self.capabilities.batch or len(cache) == 1
-        self.rows.append(len(cache))
-        logits = np.array([self._speak(ids) for ids in cache], np.float32)
-        hidden = np.stack([trace(ids) for ids in cache])
+        self.batch_sizes.append(len(cache))
+        logits = np.array([self._script(ids) for ids in cache], np.float32)
+        hidden = np.stack([hidden_after(ids) for ids in cache])
         for values in (logits, hidden):
-            values.flags.writeable = False  # whoever writes into them is found out
+            values.flags.writeable = False  # a caller that writes into them gets an error
         return Output(logits, hidden, _state(cache))
 
 
 def _state(cache: list[Ids]) -> State:
-    lengths = np.array([len(ids) for ids in cache], np.int64)
-    return State(list(cache), lengths)
+    return State(list(cache), np.array([len(ids) for ids in cache], np.int64))

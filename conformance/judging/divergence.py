@@ -1,16 +1,23 @@
-"""Where two sequences of ids diverge, and how close the decision for an id was."""
+"""Where two sequences of ids diverge, and whether that is a tie or a defect.
+
+A divergence is a tie if the margin of the decision at the first difference lies within the
+measured error of the logits; otherwise it is a defect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.oracle.decisions import decide
 from soprano.config import SamplingOptions
-from soprano.sampling import distribution, draw, penalize
+
+if TYPE_CHECKING:
+    from conformance.judging.judge import Judge
 
 _END = object()
 
@@ -27,17 +34,33 @@ def first_difference(a: Sequence[Any], b: Sequence[Any]) -> int | None:
 def decision_margin(
     logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, uniform: float | None
 ) -> float:
-    """The distance of the decision for one id from the decision for another.
+    """The distance of the decision for one id from another; see `conformance.oracle.decisions`."""
+    return decide(logits, history, options, uniform).margin
 
-    Greedy: the gap between the two highest logits (V,) after the repetition penalty. Sampled: the
-    distance of the uniform from the nearer edge of the chosen id's interval of the CDF.
+
+def judge_ids(
+    judge: Judge,
+    actual: Sequence[int],
+    expected: Sequence[int],
+    margin: Callable[[int], float],
+    excused: float,
+    *,
+    wrong: float = np.inf,
+) -> bool:
+    """Judge two sequences of ids, each with its `[STOP]`; returns whether they diverge by a tie.
+
+    Args:
+        judge: records the comparison; a defect fails.
+        actual: the ids of one run.
+        expected: the ids of the other run.
+        margin: gives the margin of the decision at an index.
+        excused: the largest margin of a tie; see `tolerances.tie_margin`.
+        wrong: the margin of a defect.
     """
-    penalized = penalize(logits, history, options.repetition_penalty)
-    if options.temperature == 0:
-        second, first = np.sort(penalized)[-2:]
-        return float(first - second)
-    assert uniform is not None
-    probabilities = distribution(penalized, options)
-    chosen = draw(probabilities, uniform)
-    upper = float(np.cumsum(probabilities)[chosen])
-    return min(abs(upper - uniform), abs(uniform - (upper - float(probabilities[chosen]))))
+    __tracebackhide__ = True
+    index = first_difference(actual, expected)
+    if index is None or index == min(len(actual), len(expected)):
+        judge.equal("ids", list(actual), list(expected))
+        return False
+    judge.below(f"margin of id {index}", margin(index), excused, index + 1, wrong=wrong)
+    return True
