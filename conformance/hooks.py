@@ -20,10 +20,10 @@ PACKAGE = Path(__file__).parent
 RECORDS = pytest.StashKey[list["TestRecord"]]()
 RECORD = pytest.StashKey["TestRecord"]()
 ATTESTED = pytest.StashKey[dict[str, Any]]()  # effective configuration by subject
-STAGES = pytest.StashKey[dict[str, list[str]]]()  # stages that a backend implements itself
+STAGES = pytest.StashKey[dict[str, list[str]]]()  # by subject, the stages of the backend's own
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
-_LOST = pytest.StashKey[bool]()
-_SENT = "conformance"  # what a worker of pytest-xdist sends when it is done
+_LOST = pytest.StashKey[bool]()  # whether a worker ended without sending its evidence
+_SENT = "conformance"  # the key of the evidence that a worker of pytest-xdist sends at its end
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,13 +83,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "call" and report.passed and not record.comparisons:
         _fail(report, "the test passed without having compared anything")
     if report.skipped:
-        _enter_skip(record, report, call)
+        _record_skip(record, report, call)
     elif report.failed:
         record.verdict, record.message = _failure(report, call)
     elif report.when == "call":
         record.verdict = "deviation" if record.deviated else "tie" if record.ties else "pass"
     if report.when == "call":
-        report.user_properties += _properties(record)
+        report.user_properties += _junit_properties(record)
     if report.failed and report.when == "call":
         report.sections.append(("repeat with", _repeat_command(item)))
         attested = item.config.stash[ATTESTED].get(record.subject, {})
@@ -105,17 +105,19 @@ def _fail(report: pytest.TestReport, message: str) -> None:
     report.longrepr = message
 
 
-def _enter_skip(record: TestRecord, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+def _record_skip(
+    record: TestRecord, report: pytest.TestReport, call: pytest.CallInfo[None]
+) -> None:
     from conformance.judging import skips
 
-    said = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
-    allowed = skips.reason(record.requirements)
+    given = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
+    listed = skips.reason(record.requirements)
     if call.excinfo is not None and call.excinfo.errisinstance(skips.NotDeclared):
-        record.verdict, record.message = "not-applicable", said
-    elif allowed is not None:
-        record.verdict, record.message = "skipped", allowed
+        record.verdict, record.message = "not-applicable", given
+    elif listed is not None:
+        record.verdict, record.message = "skipped", listed
     else:
-        record.verdict, record.message = "error", f"skipped, and not by a listed reason: {said}"
+        record.verdict, record.message = "error", f"skipped for a reason not listed: {given}"
         _fail(report, record.message)
 
 
@@ -129,8 +131,8 @@ def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[st
     return "mistrusted" if mistrusted else "fail", message
 
 
-def _properties(record: TestRecord) -> list[tuple[str, str]]:
-    """What goes into JUnit beside the outcome."""
+def _junit_properties(record: TestRecord) -> list[tuple[str, str]]:
+    """Properties of the test in junit.xml."""
     nearest = max(record.comparisons, key=lambda comparison: comparison.used(), default=None)
     return [
         ("requirements", " ".join(record.requirements)),
@@ -142,25 +144,24 @@ def _properties(record: TestRecord) -> list[tuple[str, str]]:
 
 
 def _repeat_command(item: pytest.Item) -> str:
-    """A shell command that runs one test again with the options of this run."""
-    path, _, name = item.nodeid.partition("::")
+    """A shell command that runs one test again, in any folder, with the options of this run."""
+    path, name = str(item.path), item.nodeid.partition("::")[2]
     if PACKAGE in item.path.parents:
-        module = item.path.relative_to(PACKAGE.parent).with_suffix("")
-        path = ".".join(module.parts)
-    else:
-        path = str(item.path)
+        path = ".".join(item.path.relative_to(PACKAGE.parent).with_suffix("").parts)
     words = ["pytest", "--pyargs", f"{path}::{name}"]
     for option_name, settings in OPTIONS.items():
         value = option(item.config, option_name.replace("-", "_"))
-        if value is not None and option_name not in ("requirement", "report-dir"):
-            values = value if settings.get("action") == "append" else [value]
-            words += [word for each in values for word in (f"--{option_name}", str(each))]
+        if value is None or option_name in ("requirement", "report-dir"):
+            continue
+        for each in value if settings.get("action") == "append" else [value]:
+            is_path = settings.get("metavar") in ("DIR", "FILE") and Path(each).exists()
+            words += [f"--{option_name}", str(Path(each).resolve() if is_path else each)]
     return shlex.join(words)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A run whose tests all passed is red all the same where a verdict is, or evidence is lost."""
+    """Fail a run whose tests all passed if a verdict is red or the evidence of a worker is lost."""
     from conformance.report.verdicts import RED, by_subject
 
     config = session.config
@@ -178,7 +179,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """The evidence of a worker, where pytest-xdist spreads the tests over several."""
+    """Take the evidence of a worker of pytest-xdist."""
     sent = getattr(node, "workeroutput", {}).get(_SENT)
     if sent is None:
         node.config.stash[_LOST] = True
@@ -213,19 +214,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _short(failure: str) -> str:
-    """One line of a failure: what it says, then the test, whose path may be long."""
-    node, colon, said = failure.splitlines()[0].partition(": ")
-    return f"{said[:160]} ({node})" if colon else node
+    """One line of a failure: its message, then the test, whose path may be long."""
+    node, colon, message = failure.splitlines()[0].partition(": ")
+    return f"{message[:160]} ({node})" if colon else node
 
 
 def _line(name: str, entry: dict[str, Any]) -> str:
     nearest = entry["nearest"]
-    share = ""
+    used = ""
     if nearest and nearest["limit"] and isinstance(nearest["used"], float):
-        share = f"{nearest['quantity']}: {nearest['used']:.0%} of its limit"
+        used = f"{nearest['quantity']}: {nearest['used']:.0%} of its limit"
     return (
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
-        f"{entry['elements']:>12,} compared  {share}"
+        f"{entry['elements']:>12,} compared  {used}"
     )
 
 
