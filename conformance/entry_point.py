@@ -19,14 +19,14 @@ def pytest_load_initial_conftests(
 ) -> None:
     known, unknown = parser.parse_known_and_unknown_args(args)
     # Older versions of pytest take an argument that follows an unknown option for its value.
-    if any(_names_the_suite(name, known.pyargs) for name in [*known.file_or_dir, *unknown]):
+    if any(names_module(argument, known.pyargs) for argument in [*known.file_or_dir, *unknown]):
         early_config.pluginmanager.import_plugin("conformance.plugin")
 
 
-def _names_the_suite(argument: str, pyargs: bool) -> bool:
-    """Whether an argument is `conformance...` after `--pyargs`, or a path inside the package."""
+def names_module(argument: str, pyargs: bool, module: str = "conformance") -> bool:
+    """Whether an argument names the suite or a part: by module after `--pyargs`, or by path."""
     name = str(argument).split("::")[0]
-    if pyargs and name.split(".")[0] == _PACKAGE.name:
+    if pyargs and f"{name}.".startswith(f"{module}."):
         return True
-    path = Path(name).resolve()
-    return path == _PACKAGE or _PACKAGE in path.parents
+    folder, path = _PACKAGE.parent.joinpath(*module.split(".")), Path(name).resolve()
+    return path == folder or folder in path.parents

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import hooks
+from conformance import entry_point, hooks
 from conformance.hooks import ATTESTED, RECORD, STAGES, requirements_of
 from conformance.judging.skips import NotDeclared
 from conformance.options import OPTIONS, option
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from soprano.synthesis import SopranoTTS
 
 _PACKAGE = Path(__file__).parent
-_LAWS, _META, _SPEED = (_PACKAGE / name for name in ("laws", "meta", "speed"))
+_META, _SPEED = _PACKAGE / "meta", _PACKAGE / "speed"
 _BENCHMARKS = pytest.StashKey[bool]()
 _SUBJECT = pytest.StashKey["Subject"]()
 
@@ -98,7 +98,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.stash[_BENCHMARKS] and collection_path.match("test_*.py"):
         return True
     if collection_path == _META:
-        return None if any("meta" in str(argument) for argument in config.args) else True
+        named = (
+            entry_point.names_module(argument, config.option.pyargs, "conformance.meta")
+            for argument in config.args
+        )
+        return None if any(named) else True
     return None
 
 
