@@ -1,12 +1,6 @@
 """Checkpoint folders that the tests write."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from conformance.golden.packs import fixture_models
 from soprano.checkpoint.folder import ModelFolder
@@ -15,36 +9,36 @@ SOURCE = next(path for path in fixture_models() if path.name == "v11")
 SIGNAL = {"sample_rate": 24000, "n_fft": 62, "hop_length": 16, "win_length": 62}
 
 
-def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SOURCE / "config.json").read_text(encoding="utf-8"))
-    return found
+def read_config():
+    return json.loads((SOURCE / "config.json").read_text(encoding="utf-8"))
 
 
-def shapes(input_size: int, dim: int, layers: int, kernel: int, rows: int) -> dict[str, Any]:
-    """The shapes of a decoder's tensors, those that tell its numbers."""
-    found: dict[str, Any] = {
-        "decoder.embed.weight": (dim, input_size, kernel),
-        "head.out.weight": (rows, dim),
-    }
-    for layer in range(layers):
-        found[f"decoder.convnext.{layer}.pwconv1.weight"] = (3 * dim, dim)
-        found[f"decoder.convnext.{layer}.dwconv.weight"] = (dim, 1, 3)
-    return found
-
-
-def rewrite(folder: Path, **change: Any) -> None:
+def change_config(folder, **changes):
     """Change keys of a folder's `config.json`."""
     path = folder / "config.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**found, **change}), encoding="utf-8")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, **changes}), encoding="utf-8")
 
 
-def weights_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def decoder_shapes(input_size, dim, layers, kernel, outputs):
+    """The shapes of the tensors of a decoder from which its config is inferred."""
+    shapes = {
+        "decoder.embed.weight": (dim, input_size, kernel),
+        "head.out.weight": (outputs, dim),
+    }
+    for layer in range(layers):
+        shapes[f"decoder.convnext.{layer}.pwconv1.weight"] = (3 * dim, dim)
+        shapes[f"decoder.convnext.{layer}.dwconv.weight"] = (dim, 1, 3)
+    return shapes
+
+
+def read_weights(path):
+    """The weights of both networks, by name."""
     folder = ModelFolder.open(path)
     return folder.language_model_weights(), folder.decoder_weights()
 
 
-def same_weights(judge, one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
-    judge.equal("names", sorted(one), sorted(two))
-    for name, values in one.items():
-        judge.same(name, values, two[name])
+def judge_weights(judge, actual, expected):
+    judge.equal("names", sorted(actual), sorted(expected))
+    for name, values in actual.items():
+        judge.bits(name, values, expected[name])

@@ -1,10 +1,8 @@
-"""Checkpoint folders: every spelling of the numbers is read, what is not understood is refused."""
-
-from __future__ import annotations
+"""CK: the config of a checkpoint folder; what is not understood is rejected."""
 
 import json
 import shutil
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
@@ -12,17 +10,18 @@ from conformance.golden.packs import fixture_models
 from soprano.checkpoint.config_json import parse_decoder, parse_language_model
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import ModelError
-from tests.checkpoints import SIGNAL, SOURCE, document, shapes
+
+from .checkpoints import SIGNAL, SOURCE, change_config, decoder_shapes, read_config
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(SOURCE, tmp_path / "copy"))
+def copy(tmp_path):
+    return shutil.copytree(SOURCE, tmp_path / "copy")
 
 
 @pytest.mark.requirement("CK-01")
-def test_older_and_newer_spellings_say_the_same(judge):
-    old = document()
+def test_older_and_newer_spelling_give_the_same_config(judge):
+    old = read_config()
     new = {k: v for k, v in old.items() if k not in ("rope_theta", "torch_dtype")}
     new |= {"dtype": "float32", "rope_parameters": {"rope_theta": 1234.5, "rope_type": "default"}}
     old["rope_theta"] = 1234.5
@@ -30,7 +29,7 @@ def test_older_and_newer_spellings_say_the_same(judge):
     judge.equal("theta", str(parse_language_model(new).rope_theta), "1234.5")
 
 
-# What `save_pretrained` of transformers 5.24 and 4.40 wrote for a Qwen3 of these numbers.
+# What `save_pretrained` of transformers 5.24 and 4.40 wrote for a Qwen3 of this size.
 COMMON = {
     "architectures": ["Qwen3ForCausalLM"],
     "attention_bias": False,
@@ -70,7 +69,7 @@ OLDER = {
     "torch_dtype": "bfloat16",
     "transformers_version": "4.40.0",
 }
-# What a configuration of version 4 holds if it is written in full.
+# The further keys of a config that version 4 wrote in full.
 IN_FULL = {
     "bad_words_ids": None,
     "chunk_size_feed_forward": 0,
@@ -102,19 +101,13 @@ IN_FULL = {
         {**OLDER, "architectures": None, "eos_token_id": [3], "use_sliding_window": None},
         {"rope_scaling": {"type": "default"}, "rope_theta": 10000.0},
         {"rope_scaling": {"rope_theta": 10000.0, "rope_type": "default"}},
-        {
-            "rope_parameters": {
-                "rope_theta": 1e4,
-                "rope_type": "default",
-                "partial_rotary_factor": 1,
-            }
-        },
+        {"rope_parameters": {**NEWER["rope_parameters"], "partial_rotary_factor": 1}},
     ],
 )
-def test_what_published_configs_hold_is_understood(judge, written):
-    expected = {**document(), "rope_theta": 10000.0}
-    found = parse_language_model({**COMMON, **written})
-    judge.equal("config", repr(found), repr(parse_language_model(expected)))
+def test_keys_of_published_configs_are_understood(judge, written):
+    actual = parse_language_model({**COMMON, **written})
+    expected = parse_language_model({**read_config(), "rope_theta": 10000.0})
+    judge.equal("config", repr(actual), repr(expected))
 
 
 @pytest.mark.requirement("CK-02")
@@ -146,89 +139,85 @@ def test_what_published_configs_hold_is_understood(judge, written):
         {"eos_token_id": None},
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(judge, copy, change):
-    path = copy / "config.json"
-    path.write_text(json.dumps({**document(), **change}), encoding="utf-8")
+def test_unknown_key_or_value_is_rejected_by_name(judge, copy, change):
+    change_config(copy, **change)
     message = judge.refuses(
         "config",
         lambda: ModelFolder.open(copy).config,
         ModelError,
         accepts=lambda: ModelFolder.open(SOURCE).config,
     )
-    inside = (key for value in change.values() if isinstance(value, dict) for key in value)
-    named = [key for key in (*change, *inside) if key in message]
-    judge.equal("the message names the key", bool(named), True)
+    nested = [key for value in change.values() if isinstance(value, dict) for key in value]
+    named = any(key in message for key in (*change, *nested))
+    judge.equal("the message names the key", named, True)
 
 
 @pytest.mark.requirement("CK-13")
 @pytest.mark.parametrize("path", fixture_models(), ids=lambda path: path.name)
-def test_every_stated_number_is_the_models(judge, path):
+def test_every_number_of_config_json_is_used(judge, path):
     stated = json.loads((path / "config.json").read_text(encoding="utf-8"))
     config = ModelFolder.open(path).config
-    for part, numbers in ((config.language_model, stated), (config.decoder, stated["decoder"])):
-        for name, number in vars(part).items():
-            if name in numbers:
-                judge.equal(name, repr(number), repr(type(number)(numbers[name])))
+    for network, keys in ((config.language_model, stated), (config.decoder, stated["decoder"])):
+        for name, value in vars(network).items():
+            if name in keys:
+                judge.equal(name, repr(value), repr(type(value)(keys[name])))
 
 
 @pytest.mark.requirement("CK-13")
 def test_no_number_is_derived_from_others_or_assumed(judge):
     # Each number alone takes a value that no rule of thumb gives.
-    others = {
+    changes = {
         "head_dim": 14, "eos_token_id": 7, "rms_norm_eps": 3e-5, "rope_theta": 777.0,
         "tie_word_embeddings": True, "num_attention_heads": 8, "intermediate_size": 41,
     }  # fmt: skip
-    for name, number in others.items():
-        parsed = parse_language_model({**document(), name: number})
-        judge.equal(name, repr(getattr(parsed, name)), repr(number))
-        rest = {k: v for k, v in vars(parsed).items() if k != name}
-        same = {k: v for k, v in vars(parse_language_model(document())).items() if k != name}
-        judge.equal(f"the rest beside {name}", repr(rest), repr(same))
-    for name, number in {"hop_length": 13, "win_length": 40, "sample_rate": 11111}.items():
-        stated = {**SIGNAL, "frames_per_token": 3, name: number}
-        parsed = parse_decoder({"decoder": stated}, shapes(24, 20, 2, 3, 64))
-        judge.equal(name, getattr(parsed, name), number)
+    unchanged = parse_language_model(read_config())
+    for name, value in changes.items():
+        changed = parse_language_model({**read_config(), name: value})
+        judge.equal(name, repr(changed), repr(replace(unchanged, **{name: value})))
+    for name, value in {"hop_length": 13, "win_length": 40, "sample_rate": 11111}.items():
+        stated = {**SIGNAL, "frames_per_token": 3, name: value}
+        parsed = parse_decoder({"decoder": stated}, decoder_shapes(24, 20, 2, 3, 64))
+        judge.equal(name, getattr(parsed, name), value)
 
 
 @pytest.mark.requirement("CK-02")
-def test_a_missing_number_is_refused_by_name(judge):
+def test_missing_number_is_rejected_by_name(judge):
     for name in ("head_dim", "rope_theta", "tie_word_embeddings", "num_hidden_layers"):
-        rest = {key: value for key, value in document().items() if key != name}
+        rest = {key: value for key, value in read_config().items() if key != name}
         message = judge.refuses(
             name,
             lambda r=rest: parse_language_model(r),
             ModelError,
-            accepts=lambda: parse_language_model(document()),
+            accepts=lambda: parse_language_model(read_config()),
         )
-        judge.equal(f"message names {name}", name in message, True)
+        judge.equal(f"the message names {name}", name in message, True)
 
 
 @pytest.mark.requirement("CK-03")
-def test_the_published_decoders_are_known_by_their_shapes(judge):
+def test_published_decoders_are_recognised_by_their_shapes(judge):
     for dim, kernel in ((512, 3), (768, 1)):
-        numbers = parse_decoder({}, shapes(512, dim, 8, kernel, 2050))
-        signal = (numbers.sample_rate, numbers.n_fft, numbers.hop_length, numbers.win_length)
+        config = parse_decoder({}, decoder_shapes(512, dim, 8, kernel, 2050))
+        signal = (config.sample_rate, config.n_fft, config.hop_length, config.win_length)
         judge.equal(f"dim {dim}", signal, (32000, 2048, 512, 2048))
-        judge.equal("kernel", (numbers.input_kernel_size, numbers.dim), (kernel, dim))
-    unknown = shapes(512, 640, 8, 1, 2050)
+        judge.equal("kernel", (config.input_kernel_size, config.dim), (kernel, dim))
     judge.refuses(
         "another shape",
-        lambda: parse_decoder({}, unknown),
+        lambda: parse_decoder({}, decoder_shapes(512, 640, 8, 1, 2050)),
         ModelError,
-        accepts=lambda: parse_decoder({}, shapes(512, 768, 8, 1, 2050)),
+        accepts=lambda: parse_decoder({}, decoder_shapes(512, 768, 8, 1, 2050)),
     )
 
 
 @pytest.mark.requirement("CK-04")
-def test_numbers_that_contradict_the_weights_are_refused(judge):
-    stated = {**SIGNAL, "frames_per_token": 4}
-    parsed = parse_decoder({"decoder": stated}, shapes(24, 20, 2, 3, 64))
+def test_number_that_contradicts_the_weights_is_rejected(judge):
+    stated, shapes = {**SIGNAL, "frames_per_token": 4}, decoder_shapes(24, 20, 2, 3, 64)
+    parsed = parse_decoder({"decoder": stated}, shapes)
     judge.equal("layers", (parsed.num_layers, parsed.dim, parsed.n_fft), (2, 20, 62))
     for name, value in (("n_fft", 64), ("dim", 21), ("num_layers", 3)):
         wrong = {"decoder": {**stated, name: value}}
         judge.refuses(
             name,
-            lambda w=wrong: parse_decoder(w, shapes(24, 20, 2, 3, 64)),
+            lambda w=wrong: parse_decoder(w, shapes),
             ModelError,
-            accepts=lambda: parse_decoder({"decoder": stated}, shapes(24, 20, 2, 3, 64)),
+            accepts=lambda: parse_decoder({"decoder": stated}, shapes),
         )
