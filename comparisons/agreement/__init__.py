@@ -1,1 +1,1 @@
-"""Agreement with programs that others wrote: soprano-tts and the Qwen3 of transformers."""
+"""Agreement with other implementations: soprano-tts and the Qwen3 of transformers."""

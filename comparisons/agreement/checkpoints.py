@@ -1,4 +1,4 @@
-"""Random checkpoints in the published layout, as both programs read it."""
+"""Checkpoints with random weights in the published layout, which both programs open."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fixtures.micro_models import decoder_weights, language_model_weights, write
 from soprano.checkpoint.config_json import parse_language_model
 from soprano.config import DecoderConfig
 
-TEXT_PIECES = 188  # of the published vocabulary of 8192: 4 controls, 8000 audio tokens, text
+TEXT_TOKENS = 188  # of the published vocabulary of 8192: 4 controls, 8000 audio tokens, text
 HIDDEN = 512
 BRANCH_GAIN = 8
 HEAD_GAIN = 3
 LETTERS = " !',-.?abcdefghijklmnopqrstuvwxyz"
 
-# The one decoder that soprano-tts 0.2.0 builds, whatever the folder holds.
+# The only decoder that soprano-tts 0.2.0 builds.
 DECODER = DecoderConfig(
     input_size=HIDDEN,
     dim=768,
@@ -35,15 +35,16 @@ DECODER = DecoderConfig(
     win_length=2048,
     sample_rate=32000,
 )
-# The older generation: another input convolution, another width.
-OLDER_DECODER = replace(DECODER, dim=512, intermediate_dim=1536, input_kernel_size=3)
+# That of v1.0: another input convolution and another width.
+V10_DECODER = replace(DECODER, dim=512, intermediate_dim=1536, input_kernel_size=3)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The numbers of one checkpoint.
+    """The config of one checkpoint.
 
-    With its `stop_gain` utterances end after some tens of ids; with 0 they never end.
+    `stop_gain` scales the logit of [STOP]: utterances end after some tens of ids, with 0 never.
+    `newer_spelling`: with the keys that newer versions of transformers write.
     """
 
     name: str
@@ -59,10 +60,11 @@ class Checkpoint:
     storage: torch.dtype
     stop_gain: float
     newer_spelling: bool
+    decoder: DecoderConfig = DECODER
 
     @property
     def config(self) -> dict[str, Any]:
-        """The `config.json`: no number of the sound, as in the published files."""
+        """`config.json`; as in the published files, without the decoder's config."""
         dtype = str(self.storage).removeprefix("torch.")
         spelling: dict[str, Any] = {"rope_theta": self.rope_theta, "torch_dtype": dtype}
         if self.newer_spelling:
@@ -71,7 +73,7 @@ class Checkpoint:
         return {
             "architectures": ["Qwen3ForCausalLM"],
             "model_type": "qwen3",
-            "vocab_size": 4 + self.audio_tokens + TEXT_PIECES,
+            "vocab_size": 4 + self.audio_tokens + TEXT_TOKENS,
             "hidden_size": HIDDEN,
             "intermediate_size": self.width,
             "num_hidden_layers": self.layers,
@@ -90,7 +92,7 @@ class Checkpoint:
         }
 
 
-# Everything the two spellings, the two ways to store weights and tied embeddings can show.
+# It differs from the other in spelling, storage type and tied embeddings.
 SMALL = Checkpoint(
     name="small",
     seed=41,
@@ -106,7 +108,7 @@ SMALL = Checkpoint(
     stop_gain=1.6,
     newer_spelling=False,
 )
-# The published numbers, in the published precision.
+# The published size and storage type.
 PUBLISHED = Checkpoint(
     name="published size",
     seed=43,
@@ -124,10 +126,8 @@ PUBLISHED = Checkpoint(
 )
 
 
-def write(
-    checkpoint: Checkpoint, folder: Path, corpus: Iterable[str], decoder: DecoderConfig = DECODER
-) -> Path:
-    """Write a checkpoint folder; `corpus` is what its tokenizer learns its text pieces from."""
+def write(checkpoint: Checkpoint, folder: Path, corpus: Iterable[str]) -> Path:
+    """Write a checkpoint folder; its tokenizer learns its text tokens from `corpus`."""
     folder.mkdir(parents=True)
     write_json(folder / "config.json", checkpoint.config)
     tokenizer = _tokenizer(checkpoint.audio_tokens, corpus)
@@ -143,12 +143,10 @@ def write(
         },
     )
     save_file(_language_model(checkpoint), folder / "model.safetensors", {"format": "pt"})
-    state = {
-        name: torch.tensor(values).to(checkpoint.storage)
-        for name, values in decoder_weights(decoder, checkpoint.seed + 1, loudness=1.0).items()
-    }
-    # Training code keeps its window beside the weights, and the other program insists on it.
-    state["head.istft.window"] = torch.hann_window(decoder.win_length)
+    weights = decoder_weights(checkpoint.decoder, checkpoint.seed + 1, loudness=1.0)
+    state = {name: torch.tensor(values).to(checkpoint.storage) for name, values in weights.items()}
+    # soprano-tts requires the window, which is a buffer of its module.
+    state["head.istft.window"] = torch.hann_window(checkpoint.decoder.win_length)
     torch.save(state, folder / "decoder.pth")
     return folder
 
@@ -159,20 +157,20 @@ def _language_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
     weights[head][config.eos_token_id] *= checkpoint.stop_gain
     if config.tie_word_embeddings:
-        # Logits of size 1: near ties must come up.
+        # Logits of size 1, so that near ties occur.
         weights["model.norm.weight"] /= abs(weights["model.norm.weight"]).mean()
-        # The embedding must drown in what the layers add, else each id predicts itself.
+        # The layers must outweigh the embedding, else each id predicts itself.
         for name in weights:
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 weights[name] *= BRANCH_GAIN
     else:
-        # Thousands of ids: with smaller logits every path would soon meet a near tie.
+        # Of thousands of ids; with smaller logits every utterance would soon have a near tie.
         weights[head] *= HEAD_GAIN
     return {name: torch.tensor(values).to(checkpoint.storage) for name, values in weights.items()}
 
 
 def _tokenizer(audio_tokens: int, corpus: Iterable[str]) -> Tokenizer:
-    """A tokenizer of the published form, its text pieces learnt from `corpus`."""
+    """A tokenizer of the published form; its text tokens are learnt from `corpus`."""
     controls = ["[UNK]", "[TEXT]", "[START]", "[STOP]", *(f"[{i}]" for i in range(audio_tokens))]
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence(
@@ -185,12 +183,12 @@ def _tokenizer(audio_tokens: int, corpus: Iterable[str]) -> Tokenizer:
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=len(controls) + TEXT_PIECES,
+        vocab_size=len(controls) + TEXT_TOKENS,
         special_tokens=[AddedToken(name, normalized=False) for name in controls],
         initial_alphabet=list(LETTERS),
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    # The published file carries these settings of its training batches.
+    # As in the published file.
     tokenizer.enable_padding(direction="left", pad_id=0, pad_token="[STOP]")
     return tokenizer

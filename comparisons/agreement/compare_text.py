@@ -1,6 +1,6 @@
-"""The text front end beside that of soprano-tts 0.2.0, sentence by sentence.
+"""Compare the text front end with that of soprano-tts 0.2.0, sentence by sentence.
 
-Two answers agree when the normalised text and the pieces that become prompts are both equal.
+Two results agree if the normalised text and the sentences that become prompts are equal.
 Every difference is listed below with the reason why ours is right.
 """
 
@@ -10,8 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from comparisons.agreement.observe import ReadText
+from comparisons.agreement.peer_client import TextResult
 from conformance.judging.judge import Judge
+from soprano.text import normalize, sentences
+from soprano.tokenizer import Tokenizer
 
 REQUIRED = 0.97
 SENTENCES = Path(__file__).with_name("sentences.txt")
@@ -20,7 +22,7 @@ LONG_RUN = (
     f"Here is a sentence that is long enough. {'Yes. No. ' * 40}And here is the last one, at last."
 )
 
-# Why ours is right, and the sentences of sentences.txt, as written there, that differ for it.
+# By reason: the sentences that differ, as written in sentences.txt.
 DIFFERENCES: dict[str, tuple[str, ...]] = {
     "an integer beyond the named magnitudes is read digit by digit; theirs raises": (
         "The vault was opened with the key 1234567890123456789012345678901234567890.",
@@ -122,7 +124,7 @@ class Case(NamedTuple):
 
 
 def read_cases(path: Path) -> list[Case]:
-    """Read the sentences under their `== kind` headings; a sentence may stand only once."""
+    """The sentences under their `== kind` headings; no sentence may occur twice."""
     cases = []
     kind = ""
     for line in path.read_text(encoding="utf-8").split("\n"):
@@ -137,43 +139,45 @@ def read_cases(path: Path) -> list[Case]:
 
 
 def reasons() -> dict[str, str]:
-    """Why ours is right, by the sentence as it is written in sentences.txt."""
+    """Why ours is right, by sentence as written in sentences.txt."""
     return {written: reason for reason, listed in DIFFERENCES.items() for written in listed}
 
 
+def text_result(tokenizer: Tokenizer, text: str) -> TextResult:
+    own = sentences(text)
+    return TextResult(normalize(text), own, [tokenizer.prompt(sentence) for sentence in own])
+
+
 def judge_text(
-    judge: Judge, cases: list[Case], ours: list[ReadText], theirs: list[ReadText]
+    judge: Judge, cases: list[Case], ours: list[TextResult], theirs: list[TextResult]
 ) -> None:
-    """At least 97 % agree, each difference is listed, and each one listed is a difference."""
+    """At least 97 % agree, each difference is listed, and each listed one is a difference."""
     pairs = zip(cases, ours, theirs, strict=True)
     differ = {case.written for case, our, their in pairs if our[:2] != their[:2]}
     listed = set(reasons())
     judge.equal("unlisted differences", sorted(differ - listed), [])
-    judge.equal("differences gone", sorted(listed - differ), [])
-    share = len(differ) / len(cases)
-    judge.below("share that differs", share, 1 - REQUIRED, len(cases), wrong=1.0)
+    judge.equal("listed but equal", sorted(listed - differ), [])
+    fraction = len(differ) / len(cases)
+    judge.below("fraction that differs", fraction, 1 - REQUIRED, len(cases), wrong=1.0)
 
 
-def text_lines(cases: list[Case], ours: list[ReadText], theirs: list[ReadText]) -> list[str]:
-    """The agreement by kind of sentence, then each difference with both answers and the reason."""
+def text_lines(cases: list[Case], ours: list[TextResult], theirs: list[TextResult]) -> list[str]:
+    """A table of the agreement by kind of sentence, and each difference with its reason."""
     total, agreed = Counter[str](), Counter[str]()
-    shown = []
+    differences = []
     for case, our, their in zip(cases, ours, theirs, strict=True):
         total[case.kind] += 1
         if our[:2] == their[:2]:
             agreed[case.kind] += 1
             continue
-        answers = [
-            a.pieces if our.normalized == their.normalized else a.normalized for a in (their, our)
-        ]
-        reason = reasons().get(case.written, "NOT LISTED")
-        shown += [
+        split = our.normalized == their.normalized
+        differences += [
             f"  {case.written}",
-            f"      theirs: {answers[0]}",
-            f"      ours:   {answers[1]}",
-            f"      {reason}",
+            f"      theirs: {their.sentences if split else their.normalized}",
+            f"      ours:   {our.sentences if split else our.normalized}",
+            f"      {reasons().get(case.written, 'NOT LISTED')}",
         ]
     lines = [f"{'kind of sentence':<28}{'sentences':>10}{'agree':>8}"]
     lines += [f"{kind:<28}{count:>10}{agreed[kind]:>8}" for kind, count in total.items()]
-    lines += [f"{'all':<28}{total.total():>10}{agreed.total():>8}", "", *shown]
+    lines += [f"{'all':<28}{total.total():>10}{agreed.total():>8}", "", *differences]
     return lines

@@ -1,4 +1,4 @@
-"""The agreement table: what was compared with which program, and whether it held."""
+"""The agreement table: what was compared with which program, and the largest error."""
 
 from __future__ import annotations
 
@@ -6,29 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from comparisons.agreement.known_differences import KnownDifference
 from conformance.judging import tolerances
 from conformance.judging.compare import Comparison
-from conformance.judging.judge import Judge, MistrustedError, TestRecord
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """A known difference, as measured: it must really be there."""
-
-    name: str
-    theirs: str
-    ours: str
-    shown: bool
+from conformance.judging.judge import Judge, MistrustedError
+from conformance.judging.records import TestRecord
 
 
 @dataclass
 class Table:
     records: list[TestRecord] = field(default_factory=list)
-    divergences: list[Divergence] = field(default_factory=list)
+    differences: list[KnownDifference] = field(default_factory=list)
 
     @contextmanager
     def judging(self, subject: str, case: str) -> Iterator[Judge]:
-        """One claim about one case; what fails is kept and the run goes on."""
+        """Record the comparisons of one case; a failure is recorded and does not end the run."""
         record = TestRecord(case, (), subject)
         self.records.append(record)
         try:
@@ -41,42 +33,39 @@ class Table:
             record.message = str(error)
 
     @property
-    def good(self) -> bool:
-        held = all(record.verdict == "pass" for record in self.records)
-        shown = all(divergence.shown for divergence in self.divergences)
-        return bool(self.records) and held and shown
+    def passed(self) -> bool:
+        passed = all(record.verdict == "pass" for record in self.records)
+        reproduced = all(difference.reproduced for difference in self.differences)
+        return bool(self.records) and passed and reproduced
 
     def lines(self) -> Iterator[str]:
-        """The table, then what failed."""
+        """The table, the known differences, and the failures."""
         yield f"{'with':<28}{'quantity':<24}{'cases':>6}{'compared':>12}  error"
-        for (subject, quantity), found in self._rows().items():
-            elements = sum(comparison.elements for comparison in found)
-            yield f"{subject:<28}{quantity:<24}{len(found):>6}{elements:>12,}  {_error(found)}"
-        if self.divergences:
+        groups: dict[tuple[str, str], list[Comparison]] = {}
+        for record in self.records:
+            for comparison in record.comparisons:
+                groups.setdefault((record.subject, comparison.quantity), []).append(comparison)
+        for (subject, quantity), group in groups.items():
+            elements = sum(comparison.elements for comparison in group)
+            yield f"{subject:<28}{quantity:<24}{len(group):>6}{elements:>12,}  {_error(group)}"
+        if self.differences:
             yield ""
-            yield "known divergences, shown to be there"
-        for divergence in self.divergences:
-            mark = "" if divergence.shown else "NOT SHOWN "
-            yield f"  {mark}{divergence.name}"
-            yield f"      theirs: {divergence.theirs}"
-            yield f"      ours:   {divergence.ours}"
+            yield "known differences, each reproduced"
+        for difference in self.differences:
+            mark = "" if difference.reproduced else "NOT REPRODUCED "
+            yield f"  {mark}{difference.name}"
+            yield f"      theirs: {difference.theirs}"
+            yield f"      ours:   {difference.ours}"
         for record in self.records:
             if record.verdict != "pass":
                 yield f"{record.verdict}: {record.subject}, {record.node}: {record.message}"
 
-    def _rows(self) -> dict[tuple[str, str], list[Comparison]]:
-        rows: dict[tuple[str, str], list[Comparison]] = {}
-        for record in self.records:
-            for comparison in record.comparisons:
-                rows.setdefault((record.subject, comparison.quantity), []).append(comparison)
-        return rows
 
-
-def _error(found: list[Comparison]) -> str:
-    """The largest error of a row: in units of the float32 noise floor, else beside its limit."""
-    if failed := sum(comparison.fault is not None for comparison in found):
+def _error(group: list[Comparison]) -> str:
+    """The largest error: in units of the noise floor if there is one, else with its limit."""
+    if failed := sum(comparison.fault is not None for comparison in group):
         return f"FAIL in {failed}"
-    if floors := [comparison.rms / comparison.floor for comparison in found if comparison.floor]:
+    if floors := [comparison.rms / comparison.floor for comparison in group if comparison.floor]:
         return f"{max(floors):.2f} times the float32 floor (limit {tolerances.FACTOR:.0f})"
-    nearest = max(found, key=Comparison.share)
+    nearest = max(group, key=Comparison.used)
     return f"{nearest.worst:.2g} (limit {nearest.limit:.2g})" if nearest.limit else "identical"

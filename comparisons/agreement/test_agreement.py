@@ -1,22 +1,21 @@
-"""The comparison with other programs can fail: an honest one agrees, each planted fault is seen.
+"""The comparison can fail: correct outputs agree, and each altered output is detected.
 
-The other program is played by this project on a micro model, so nothing else is needed.
+The outputs of soprano-tts are replaced by those of this project on a micro model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from comparisons.agreement import agreement, divergences
+from comparisons.agreement import checks, known_differences
 from comparisons.agreement.compare_text import DIFFERENCES, Case, judge_text
-from comparisons.agreement.observe import ReadText, Utterance
-from comparisons.agreement.ours import Ours
-from comparisons.agreement.table import Divergence, Table
+from comparisons.agreement.known_differences import KnownDifference
+from comparisons.agreement.peer_client import TextResult, Utterance
+from comparisons.agreement.reference import Reference
+from comparisons.agreement.table import Table
 from conformance.golden.packs import fixture_models
 from soprano.config import SamplingOptions
 from soprano.sampling import distribution, penalize
@@ -27,164 +26,151 @@ TEXTS = ["hello there", "yes, no"]
 
 
 @pytest.fixture(scope="module")
-def ours() -> Ours:
-    return Ours(next(path for path in fixture_models() if path.name == "v11"))
+def ours():
+    return Reference(next(path for path in fixture_models() if path.name == "v11"))
 
 
 @pytest.fixture(scope="module")
-def spoken(ours: Ours) -> list[Utterance]:
-    """What an honest program would have written down."""
-    return [speak(ours, text, agreement.GREEDY) for text in TEXTS]
+def greedy(ours):
+    return [synthesize(ours, text, checks.GREEDY) for text in TEXTS]
 
 
 @pytest.fixture(scope="module")
-def warm(ours: Ours) -> Utterance:
-    return speak(ours, TEXTS[0], WARM)
+def warm(ours):
+    return synthesize(ours, TEXTS[0], WARM)
 
 
-def speak(ours: Ours, text: str, options: SamplingOptions) -> Utterance:
-    prompt = ours.voice.tokenizer.prompt(sentences(text)[0])
-    drawn = ours.speak(prompt, options)
-    measured = ours.read(prompt, drawn)
-    said = Utterance(
-        prompt,
-        drawn,
-        measured["logits"].reference,
-        measured["hidden"].reference,
-        np.zeros(0, np.float32),
-        probabilities(measured["logits"].reference, prompt, drawn, options),
-    )
-    return replace(said, samples=ours.sound(said.spoken(ours.stop)).reference)
+def synthesize(ours, text, options):
+    """What a correct program would have recorded."""
+    prompt = ours.tokenizer.prompt(sentences(text)[0])
+    ids = ours.generate(prompt, options)
+    measured = ours.teacher_forced(prompt, ids)
+    logits, hidden = measured["logits"].reference, measured["hidden"].reference
+    probabilities = None
+    if options.temperature:
+        rows = [
+            distribution(penalize(row, prompt + ids[:step], options.repetition_penalty), options)
+            for step, row in enumerate(logits)
+        ]
+        probabilities = np.stack(rows).astype(np.float32)
+    utterance = Utterance(prompt, ids, logits, hidden, np.zeros(0, np.float32), probabilities)
+    samples = ours.samples(utterance.audio_hidden(ours.stop)).reference
+    return replace(utterance, samples=samples)
 
 
-def probabilities(
-    logits: np.ndarray, prompt: list[int], drawn: list[int], options: SamplingOptions
-) -> np.ndarray | None:
-    if not options.temperature:
-        return None
-    rows = [
-        distribution(penalize(row, prompt + drawn[:step], options.repetition_penalty), options)
-        for step, row in enumerate(logits)
-    ]
-    return np.stack(rows).astype(np.float32)
-
-
-def holds(claim: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether the table stays good with this claim in it."""
+def passes(check, *arguments):
+    """Whether the table passes with this check in it."""
     table = Table()
     with table.judging("subject", "case") as judge:
-        claim(judge, *arguments)
-    return table.good
+        check(judge, *arguments)
+    return table.passed
 
 
-def moved(values: np.ndarray, amount: float) -> np.ndarray:
-    """One element in the middle moved."""
+def moved(values, amount):
+    """The values with the middle element moved."""
     changed = values.copy()
     changed.flat[changed.size // 2] += amount
     return changed
 
 
-def test_floats_of_an_honest_program_agree_and_one_moved_element_does_not(ours, spoken):
-    said = spoken[0]
-    measured = ours.read(said.prompt, said.drawn)
-    measured["samples"] = ours.sound(said.spoken(ours.stop))
-    theirs = {"logits": said.logits, "hidden": said.hidden, "samples": said.samples}
-    for name, values in theirs.items():
+def test_correct_floats_agree_and_altered_floats_do_not(ours, greedy):
+    utterance = greedy[0]
+    measured = ours.teacher_forced(utterance.prompt, utterance.ids)
+    measured["samples"] = ours.samples(utterance.audio_hidden(ours.stop))
+    for name, expected in measured.items():
 
-        def held(given: np.ndarray, name: str = name) -> bool:
-            return holds(agreement.same_numbers, name, given, measured[name], ours.config)
+        def agrees(values, name=name, expected=expected):
+            return passes(checks.same_floats, name, values, expected, ours.config)
 
-        assert held(values), name
-        assert not held(moved(values, 1e-3)), name
-        assert not held(np.roll(values, 1, axis=0)), name
-        assert not held(values * np.float32(1.0001)), name
+        values = getattr(utterance, name)
+        assert agrees(values), name
+        assert not agrees(moved(values, 1e-3)), name
+        assert not agrees(np.roll(values, 1, axis=0)), name
+        assert not agrees(values * np.float32(1.0001)), name
 
 
-def test_ids_part_only_behind_a_narrow_gap(ours, spoken):
-    said = spoken[0]
-    count = len(said.drawn)
+def test_ids_may_diverge_only_after_a_narrow_margin(greedy):
+    utterance = greedy[0]
+    ids, count = utterance.ids, len(utterance.ids)
     wide = [1.0] * count
-    for place in (0, count // 2, count - 1):
-        wrong = [*said.drawn[:place], said.drawn[place] + 1, *said.drawn[place + 1 :]]
-        narrow = [*wide[:place], 0.009, *wide[place + 1 :]]
-        assert not holds(agreement.same_ids, said, wrong, wide)
-        assert holds(agreement.same_ids, said, wrong, narrow) == (place > 0)
-    assert holds(agreement.same_ids, said, said.drawn, wide)
-    assert not holds(agreement.same_ids, said, [*said.drawn, 5], wide)
-    assert not holds(agreement.same_ids, said, said.drawn[:-1], wide)
+    for index in (0, count // 2, count - 1):
+        wrong = [*ids[:index], ids[index] + 1, *ids[index + 1 :]]
+        narrow = [*wide[:index], 0.009, *wide[index + 1 :]]
+        assert not passes(checks.same_ids, utterance, wrong, wide)
+        assert passes(checks.same_ids, utterance, wrong, narrow) == (index > 0)
+    assert passes(checks.same_ids, utterance, list(ids), wide)
+    assert not passes(checks.same_ids, utterance, [*ids, 5], wide)
+    assert not passes(checks.same_ids, utterance, ids[:-1], wide)
 
 
-def test_gaps_are_those_of_penalised_scores(ours, spoken):
+def test_greedy_margins_are_those_of_penalised_logits():
     logits = np.array([[2.0, 1.9, -1.0], [2.4, 1.9, -1.0]])
-    assert agreement.gaps(logits, [1], [0, 0]) == pytest.approx([2 - 1.9 / 1.2, 2 - 1.9 / 1.2])
+    margins = checks.greedy_margins(logits, [1], [0, 0])
+    assert margins == pytest.approx([2 - 1.9 / 1.2, 2 - 1.9 / 1.2])
 
 
-def test_probabilities_tell_every_option(ours, warm):
-    assert holds(agreement.same_distribution, warm, WARM)
-    for change in (
-        {"top_k": 20},
-        {"top_p": 0.9},
-        {"temperature": 0.99},
-        {"repetition_penalty": 1.0},
-    ):
-        assert not holds(agreement.same_distribution, warm, replace(WARM, **change)), change
+@pytest.mark.parametrize(
+    "change",
+    [{"top_k": 20}, {"top_p": 0.9}, {"temperature": 0.99}, {"repetition_penalty": 1.0}],
+)
+def test_probabilities_reveal_every_sampling_option(warm, change):
+    assert passes(checks.same_distribution, warm, WARM)
+    assert not passes(checks.same_distribution, warm, replace(WARM, **change))
 
 
 def test_prompts_and_ids_must_be_equal():
-    read, same = (ReadText("a b.", ["a b."], [[3, 1, 8, 2]]) for _ in range(2))
-    assert holds(agreement.same_text, read, same)
-    assert not holds(agreement.same_text, read, read._replace(pieces=["a", "b."]))
-    assert not holds(agreement.same_text, read, read._replace(ids=[[3, 1, 8]]))
+    result, same = (TextResult("a b.", ["a b."], [[3, 1, 8, 2]]) for _ in range(2))
+    assert passes(checks.same_text, result, same)
+    assert not passes(checks.same_text, result, result._replace(sentences=["a", "b."]))
+    assert not passes(checks.same_text, result, result._replace(prompts=[[3, 1, 8]]))
 
 
-def test_no_divergence_is_shown_by_a_program_without_it(ours, spoken, warm):
-    prompt = spoken[0].prompt
-    read = ReadText("", [], [prompt])
-    shown = [
-        divergences.stream_shift(ours, TEXTS[0], spoken[0], spoken[0]),
-        divergences.random_at_zero(ours, [spoken[0]] * 3),
-        divergences.hidden_top_k(ours, [warm], [warm], WARM),
-        divergences.padded_batch(ours, TEXTS, spoken, spoken),
-        divergences.cut_prompt(ours, read, ["yes."]),
+def test_a_correct_program_reproduces_no_known_difference(ours, greedy, warm):
+    result = TextResult("", [], [greedy[0].prompt])
+    differences = [
+        known_differences.stream_shift(ours, TEXTS[0], greedy[0], greedy[0]),
+        known_differences.random_at_zero(ours, [greedy[0]] * 3),
+        known_differences.hidden_top_k(ours, [warm], [warm], WARM),
+        known_differences.padded_batch(ours, TEXTS, greedy, greedy),
+        known_differences.cut_prompt(ours, result, ["yes."]),
     ]
-    assert [divergence.name for divergence in shown if divergence.shown] == []
+    assert [difference.name for difference in differences if difference.reproduced] == []
     table = Table()
     with table.judging("subject", "case") as judge:
         judge.equal("something", 1, 1)
-    assert table.good
-    table.divergences = shown[:1]
-    assert not table.good
-    assert any("NOT SHOWN" in line for line in table.lines())
+    assert table.passed
+    table.differences = differences[:1]
+    assert not table.passed
+    assert any("NOT REPRODUCED" in line for line in table.lines())
 
 
-def test_the_shift_and_the_lot_are_seen(ours, spoken):
-    said = spoken[0]
-    late = replace(said, samples=said.samples[ours.config.decoder.samples_per_token :])
-    assert divergences.stream_shift(ours, TEXTS[0], said, late).shown
-    other = replace(said, drawn=[*said.drawn[:-1], said.drawn[-1] + 1])
-    assert divergences.random_at_zero(ours, [said, other]).shown
+def test_a_shifted_stream_and_random_ids_are_detected(ours, greedy):
+    utterance = greedy[0]
+    late = replace(utterance, samples=utterance.samples[ours.config.decoder.samples_per_token :])
+    assert known_differences.stream_shift(ours, TEXTS[0], utterance, late).reproduced
+    other = replace(utterance, ids=[*utterance.ids[:-1], utterance.ids[-1] + 1])
+    assert known_differences.random_at_zero(ours, [utterance, other]).reproduced
 
 
-def test_text_needs_97_percent_and_a_list_that_is_true():
+def test_text_needs_97_percent_and_a_correct_list_of_differences():
     listed = [written for texts in DIFFERENCES.values() for written in texts]
     plain = [f"Sentence {word}." for word in "abcdefgh"] * 200
     cases = [Case("kind", text) for text in (*listed, *plain)]
-    same = [ReadText(normalize(case.text), sentences(case.text), []) for case in cases]
-    theirs = [answer._replace(normalized="?") for answer in same[: len(listed)]]
+    same = [TextResult(normalize(case.text), sentences(case.text), []) for case in cases]
+    theirs = [result._replace(normalized="?") for result in same[: len(listed)]]
     theirs += same[len(listed) :]
-    assert holds(judge_text, cases, same, theirs)
-    assert not holds(judge_text, cases, same, [*theirs[:-1], ReadText("?", [], [])])
-    assert not holds(judge_text, cases, same, [same[0], *theirs[1:]])
+    assert passes(judge_text, cases, same, theirs)
+    assert not passes(judge_text, cases, same, [*theirs[:-1], TextResult("?", [], [])])
+    assert not passes(judge_text, cases, same, [same[0], *theirs[1:]])
     few = len(listed) + 100
-    assert not holds(judge_text, cases[:few], same[:few], theirs[:few])
+    assert not passes(judge_text, cases[:few], same[:few], theirs[:few])
 
 
-def test_a_table_of_nothing_is_not_good():
+def test_an_empty_table_does_not_pass():
     table = Table()
-    assert not table.good
+    assert not table.passed
     with table.judging("subject", "case"):
         pass
-    assert not table.good
+    assert not table.passed
     assert any("nothing was compared" in line for line in table.lines())
-    shown = Table(divergences=[Divergence("name", "theirs", "ours", True)])
-    assert not shown.good
+    assert not Table(differences=[KnownDifference("name", "theirs", "ours", True)]).passed
