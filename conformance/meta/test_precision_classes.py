@@ -1,14 +1,12 @@
-"""The budget of the int8 class: honest ways of rounding keep it, products that saturate do not."""
+"""The int8 class accepts correct roundings and rejects matmuls whose sums saturate."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from conformance.golden.expectations import expect_language_model
-from conformance.golden.packs import fixture_models, weights_digest, read_pack, read_packs
+from conformance.golden.packs import fixture_models, read_pack, read_packs, weights_digest
 from conformance.golden.rounded_packs import class_floors
 from conformance.judging import tolerances
 from conformance.oracle.precision_classes import CLASSES, Precision, RoundedLanguageModel
@@ -18,61 +16,63 @@ MODEL = ModelFolder.open(next(path for path in fixture_models() if path.name == 
 (MATRICES, _), *_ = CLASSES["int8"].matrices
 
 
-def levels_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row in 8 bits: levels from -127 to 127, and their step."""
-    step = np.abs(x).max(axis=-1, keepdims=True) / 127
-    step = np.where(step == 0, 1, step)
-    return np.rint(x / step), step
+def quantise(x):
+    """Each row as codes from -127 to 127, and their scale."""
+    scale = np.abs(x).max(axis=-1, keepdims=True) / 127
+    scale = np.where(scale == 0, 1, scale)
+    return np.rint(x / scale), scale
 
 
-def by_rows(x: np.ndarray) -> np.ndarray:
-    levels, step = levels_of(x)
-    return levels * step
+def rounded_rows(x):
+    codes, scale = quantise(x)
+    return codes * scale
 
 
-class Saturating(RoundedLanguageModel):
-    """Unsigned by signed bytes, summed in pairs of 16 bits: what CPUs without VNNI do."""
-
-    def _product(self, x: np.ndarray, name: str) -> np.ndarray:
-        rows = x.reshape(-1, x.shape[-1])
-        (a, a_step), (b, b_step) = levels_of(rows), levels_of(self._exact[f"{name}.weight"])
-        products = (a[:, None] + 128) * b  # (T, N, K)
-        pairs = products.reshape(*products.shape[:2], -1, 2).sum(axis=-1)
-        sums = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=-1) - 128 * b.sum(axis=-1)
-        return (sums * a_step * b_step.T).reshape(*x.shape[:-1], len(b))
-
-
-def plain(x: np.ndarray) -> np.ndarray:
+def exact(x):
     return x
 
 
+class Saturating(RoundedLanguageModel):
+    """Pairs of unsigned times signed bytes are summed in 16 bits, as on CPUs without VNNI."""
+
+    def _product(self, x, name):
+        rows = x.reshape(-1, x.shape[-1])
+        (a, a_scale), (b, b_scale) = quantise(rows), quantise(self._exact[f"{name}.weight"])
+        products = (a[:, None] + 128) * b  # (T, N, K)
+        pairs = products.reshape(*products.shape[:2], -1, 2).sum(axis=-1)
+        sums = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=-1) - 128 * b.sum(axis=-1)
+        return (sums * a_scale * b_scale.T).reshape(*x.shape[:-1], len(b))
+
+
 @pytest.fixture(scope="module")
-def excess() -> Callable[[RoundedLanguageModel], float]:
-    """By how much an implementation's logits exceed what the class may err (1 is all of it)."""
-    arrays = read_pack(read_packs()[weights_digest(MODEL) or ""]).arrays
+def used():
+    """The error of an implementation's logits relative to the limit of the class."""
+    arrays = read_pack(read_packs()[weights_digest(MODEL)]).arrays
     floors = class_floors(MODEL, arrays, CLASSES["int8"], "int8")
 
-    def measured(model: RoundedLanguageModel) -> float:
+    def measure(model):
         error = expect_language_model(model, arrays)["step logits"] - arrays["step logits"]
         limit = tolerances.against_oracle(
             "step logits", floors["step logits"], arrays["step logits"], MODEL.config
         )
         return float(np.sqrt(np.mean(error**2))) / limit.rms
 
-    return measured
+    return measure
 
 
 @pytest.mark.parametrize(
-    ("matrices", "inputs"), [(by_rows, plain), (by_rows, by_rows)], ids=["weights", "both"]
+    ("matrices", "inputs"),
+    [(rounded_rows, exact), (rounded_rows, rounded_rows)],
+    ids=["weights", "weights and inputs"],
 )
-def test_one_scale_a_row_is_within_the_class(excess, matrices, inputs):
+def test_one_scale_per_row_is_within_the_limit_of_the_class(used, matrices, inputs):
     rounding = Precision(((MATRICES, matrices),), inputs)
     weights = MODEL.language_model_weights()
     model = RoundedLanguageModel(MODEL.config.language_model, weights, rounding)
-    assert 0.2 < excess(model) < 1
+    assert 0.2 < used(model) < 1
 
 
-def test_saturating_products_are_not(excess):
+def test_saturating_sums_exceed_the_limit_of_the_class(used):
     weights = MODEL.language_model_weights()
     model = Saturating(MODEL.config.language_model, weights, CLASSES["int8"])
-    assert excess(model) > 5
+    assert used(model) > 5
