@@ -51,13 +51,17 @@ def teacher_force(backend: Backend, output: Output, ids: npt.ArrayLike) -> Itera
         yield output
 
 
+def prefill_and_step(backend: Backend, prompt: npt.ArrayLike, ids: npt.ArrayLike) -> list[Output]:
+    """The N + 1 outputs after a prompt and after each of the N ids that follow it."""
+    first = prefill_one(backend, prompt)
+    return [first, *teacher_force(backend, first, np.asarray(ids, np.int64)[None])]
+
+
 def hidden_states(
     backend: Backend, prompt: npt.ArrayLike, ids: npt.ArrayLike
 ) -> npt.NDArray[np.float32]:
     """Hidden states (N + 1, H) after a prompt and after each of the N ids that follow it."""
-    first = prefill_one(backend, prompt)
-    outputs = [first, *teacher_force(backend, first, np.asarray(ids, np.int64)[None])]
-    return np.concatenate([output.hidden for output in outputs])
+    return np.concatenate([output.hidden for output in prefill_and_step(backend, prompt, ids)])
 
 
 def observe_steps(backend: Backend, arrays: Given) -> Arrays:

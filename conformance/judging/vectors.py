@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from conformance.golden.inputs import Arrays
-from conformance.golden.packs import Floor, Pack
+from conformance.golden.packs import Floor, Pack, relative
 from conformance.judging import tolerances
 from conformance.judging.compare import Limit
 from soprano.config import ModelConfig
@@ -29,19 +29,18 @@ class Vectors:
     def floors(self) -> dict[str, Floor]:
         return self.pack.floors
 
-    def limit(self, quantity: str, expected: npt.NDArray[Any] | None = None) -> Limit:
-        """The limit of an output against the oracle.
+    def expected(self, quantity: str) -> npt.NDArray[Any]:
+        """The golden array of a quantity that has a noise floor."""
+        if quantity == "relative spectrum":
+            return relative(self.arrays["spectrum"], self.arrays["spectrum"])
+        return self.arrays[quantity]
 
-        Args:
-            quantity: a name of a golden array that has a noise floor.
-            expected: the expectation, where it is not the golden array itself.
-        """
-        if expected is None:
-            expected = self.arrays[quantity]
-        return tolerances.against_oracle(quantity, self.floors[quantity], expected, self.config)
+    def limit(self, quantity: str) -> Limit:
+        """The limit of an output against the oracle."""
+        floor = self.floors[quantity]
+        return tolerances.against_oracle(quantity, floor, self.expected(quantity), self.config)
 
     def own_limit(self, quantity: str) -> Limit:
         """The self-consistency limit: of two outputs of one backend that must agree."""
-        return tolerances.between_own_outputs(
-            quantity, self.floors[quantity], self.arrays[quantity], self.config
-        )
+        floor = self.floors[quantity]
+        return tolerances.between_own_outputs(quantity, floor, self.expected(quantity), self.config)
