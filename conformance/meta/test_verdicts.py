@@ -1,4 +1,4 @@
-"""The truth table of the verdicts, and the document that carries them."""
+"""The truth table of the verdicts, and the schema of the document that reports them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 import conformance
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
-from conformance.judging.judge import TestRecord
+from conformance.judging.records import TestRecord
 from conformance.report.json_document import document
 from conformance.report.verdicts import ORDER, RED, summarize
 
-HELD = Comparison("q", 10, 0.5, 1.0)
-CLAIM = Deviation("LM-02", "shared", "someone", "it is so", date(2999, 1, 1), 3.0)
+PASSED = Comparison("q", 10, 0.5, 1.0)
+CLAIM = Deviation("LM-02", "shared", "an owner", "a reason", date(2999, 1, 1), 3.0)
 
 
-def record(verdict: str = "pass", **fields: object) -> TestRecord:
-    return TestRecord("node", ("LM-02",), "shared", [HELD], verdict=verdict, **fields)
+def record(verdict="pass", **fields):
+    return TestRecord("node", ("LM-02",), "shared", [PASSED], verdict=verdict, **fields)
 
 
-def verdict_of(*records: TestRecord) -> str:
-    return str(summarize(list(records))["LM-02"]["verdict"])
+def verdict_of(*records):
+    return summarize(list(records))["LM-02"]["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -49,33 +49,34 @@ def test_the_worst_test_decides_a_requirement(verdicts, expected):
     assert verdict_of(*reversed(records)) == expected
 
 
-def test_every_verdict_has_its_place():
+def test_verdicts_that_fail_a_run_come_first_in_the_order():
     assert set(RED) < set(ORDER)
     assert ORDER[: len(RED)] == RED
 
 
-@pytest.mark.parametrize(("ties", "red"), [(0, False), (1, False), (2, True), (20, True)])
-def test_more_ties_than_luck_brings_are_red(ties, red):
-    records = [record("tie", ties=1, decisions=40) for _ in range(ties)] + [record()]
-    assert (verdict_of(*records) == "fail") is red
-    many = [record("tie", ties=ties, decisions=100_000)]
+@pytest.mark.parametrize(("ties", "fails"), [(0, False), (1, False), (2, True), (20, True)])
+def test_more_ties_than_chance_gives_fail(ties, fails):
+    records = [record("tie", ties=1, ids=40) for _ in range(ties)] + [record()]
+    assert (verdict_of(*records) == "fail") is fails
+    many = [record("tie", ties=ties, ids=100_000)]
     assert verdict_of(*many) == "tie"
 
 
 @pytest.mark.parametrize(
-    ("claim", "met", "expected"),
+    ("claim", "occurred", "expected"),
     [
         (CLAIM, True, "deviation"),
         (CLAIM, False, "fail"),
         (Deviation("LM-02", "shared", "s", "r", date(2020, 1, 1), 3.0), True, "fail"),
     ],
 )
-def test_a_claim_holds_until_it_expires_or_is_not_met(claim, met, expected):
-    own = record("deviation" if met else "pass", claims=(claim,), deviated=[claim] if met else [])
+def test_a_claim_fails_when_it_expires_or_does_not_occur(claim, occurred, expected):
+    own = record("deviation" if occurred else "pass", claims=(claim,))
+    own.deviated = [claim] if occurred else []
     assert verdict_of(own) == expected
 
 
-def test_a_claim_is_about_its_own_requirement_and_subject():
+def test_a_claim_applies_to_its_requirement_and_subject_only():
     assert CLAIM.applies(("LM-01", "LM-02"), "shared")
     assert not CLAIM.applies(("LM-01",), "shared")
     assert not CLAIM.applies(("LM-02",), "onnx_cpu-v11")
@@ -92,27 +93,27 @@ def test_a_claim_is_about_its_own_requirement_and_subject():
         (Comparison("q", 1, 0.5, 1.0, fault="another shape"), False),
     ],
 )
-def test_a_claim_covers_what_stays_within_its_bound(comparison, covered):
+def test_a_claim_covers_failures_within_its_bound(comparison, covered):
     assert CLAIM.covers(comparison) is covered
 
 
-def test_the_document_is_what_its_schema_says():
+def test_the_document_follows_its_schema():
     import jsonschema
 
     path = Path(conformance.__file__).parent / "report" / "schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     bad = Comparison("q", 0, float("inf"), 1.0, where=(3, 4), fault="not finite")
-    records = [record(), record("tie", ties=1, decisions=40), record("fail", message="no")]
+    records = [record(), record("tie", ties=1, ids=40), record("fail", message="no")]
     records[2].comparisons = [bad]
     records[0].comparisons = [Comparison("q", 10, 0.5, 1.0, 0.2, 0.4, 0.3, 0.6, floor=0.1)]
     attested = {"shared": {"version": {"value": "1", "how": "read back"}}}
-    content = json.loads(json.dumps(document(records, attested)))
+    content = json.loads(json.dumps(document(records, attested, {"shared": ["sample"]})))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(content)
     for key in list(content):
-        lacking = {name: value for name, value in content.items() if name != key}
-        assert not validator.is_valid(lacking), key
-    unproven = json.loads(json.dumps(content))
-    unproven["results"]["shared"]["LM-02"] |= {"verdict": "pass", "comparisons": 0}
-    assert not validator.is_valid(unproven)
+        incomplete = {name: value for name, value in content.items() if name != key}
+        assert not validator.is_valid(incomplete), key
+    without_evidence = json.loads(json.dumps(content))
+    without_evidence["results"]["shared"]["LM-02"] |= {"verdict": "pass", "comparisons": 0}
+    assert not validator.is_valid(without_evidence)
