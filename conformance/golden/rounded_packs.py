@@ -22,14 +22,9 @@ from conformance.golden.packs import (
     floors_of,
     weights_digest,
 )
-from conformance.golden.quantised_weights import checkpoint, read_stored
-from conformance.oracle.precision_classes import (
-    CLASSES,
-    ROUNDED_INPUTS,
-    Precision,
-    RoundedDecoder,
-    RoundedLanguageModel,
-)
+from conformance.golden.quantised_weights import checkpoint, read_quantised
+from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
+from conformance.oracle.precision_classes import CLASSES, ROUNDED_INPUTS, Precision, rounded
 from soprano.backends import Backend
 from soprano.checkpoint.folder import ModelFolder
 
@@ -56,15 +51,15 @@ def class_floors(
 ) -> dict[str, Floor]:
     """The error that the definition of a precision class makes on a model, for every quantity."""
     config = folder.config
-    language_model = RoundedLanguageModel(
-        config.language_model, folder.language_model_weights(), precision
+    language_model = rounded(
+        LanguageModelOracle, config.language_model, folder.language_model_weights(), precision
     )
-    decoder = RoundedDecoder(config.decoder, folder.decoder_weights(), precision)
-    rounded = expect_language_model(language_model, arrays)
-    rounded |= expect_decoder(decoder, config.decoder, arrays)
+    decoder = rounded(DecoderOracle, config.decoder, folder.decoder_weights(), precision)
+    outputs = expect_language_model(language_model, arrays)
+    outputs |= expect_decoder(decoder, config.decoder, arrays)
     return {
         quantity: replace(floor, precision=name)
-        for quantity, floor in floors_of(rounded, arrays).items()
+        for quantity, floor in floors_of(outputs, arrays).items()
     }
 
 
@@ -88,14 +83,14 @@ def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pac
     """
     precision = backend.capabilities.precision
     language_model, decoder = source.language_model_weights(), source.decoder_weights()
-    stored = read_stored(model, runtime_of(backend, model))
+    quantised = read_quantised(model, runtime_of(backend, model))
     if precision == "fp16":
         for weights in (language_model, decoder):
             for name, values in weights.items():
                 weights[name] = values.astype(np.float16).astype(np.float32)
-    elif not stored:
+    elif not quantised:
         return source_pack(source.path, precision)
-    with checkpoint(source, language_model, decoder, stored) as held:
+    with checkpoint(source, language_model, decoder, quantised) as held:
         digest = weights_digest(held) or ""
         if digest not in _HELD:  # the runtimes hold the same quantised weights
             _HELD[digest] = find_pack(held.path)

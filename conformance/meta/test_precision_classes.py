@@ -9,7 +9,8 @@ from conformance.golden.expectations import expect_language_model
 from conformance.golden.packs import fixture_models, read_pack, read_packs, weights_digest
 from conformance.golden.rounded_packs import class_floors
 from conformance.judging import tolerances
-from conformance.oracle.precision_classes import CLASSES, Precision, RoundedLanguageModel
+from conformance.oracle.networks import LanguageModelOracle
+from conformance.oracle.precision_classes import CLASSES, Precision, rounded
 from soprano.checkpoint.folder import ModelFolder
 
 MODEL = ModelFolder.open(next(path for path in fixture_models() if path.name == "v11"))
@@ -32,16 +33,13 @@ def exact(x):
     return x
 
 
-class Saturating(RoundedLanguageModel):
+def saturating_matmul(x, matrix, module):
     """Pairs of unsigned times signed bytes are summed in 16 bits, as on CPUs without VNNI."""
-
-    def _product(self, x, name):
-        rows = x.reshape(-1, x.shape[-1])
-        (a, a_scale), (b, b_scale) = quantise(rows), quantise(self._exact[f"{name}.weight"])
-        products = (a[:, None] + 128) * b  # (T, N, K)
-        pairs = products.reshape(*products.shape[:2], -1, 2).sum(axis=-1)
-        sums = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=-1) - 128 * b.sum(axis=-1)
-        return (sums * a_scale * b_scale.T).reshape(*x.shape[:-1], len(b))
+    (a, a_scale), (b, b_scale) = quantise(x.reshape(-1, x.shape[-1])), quantise(matrix)
+    products = (a[:, None] + 128) * b  # (T, N, K)
+    pairs = products.reshape(*products.shape[:2], -1, 2).sum(axis=-1)
+    sums = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=-1) - 128 * b.sum(axis=-1)
+    return (sums * a_scale * b_scale.T).reshape(*x.shape[:-1], len(b))
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +66,11 @@ def used():
 def test_one_scale_per_row_is_within_the_limit_of_the_class(used, matrices, inputs):
     rounding = Precision(((MATRICES, matrices),), inputs)
     weights = MODEL.language_model_weights()
-    model = RoundedLanguageModel(MODEL.config.language_model, weights, rounding)
+    model = rounded(LanguageModelOracle, MODEL.config.language_model, weights, rounding)
     assert 0.2 < used(model) < 1
 
 
 def test_saturating_sums_exceed_the_limit_of_the_class(used):
     weights = MODEL.language_model_weights()
-    model = Saturating(MODEL.config.language_model, weights, CLASSES["int8"])
+    model = LanguageModelOracle(MODEL.config.language_model, weights, saturating_matmul)
     assert used(model) > 5

@@ -1,11 +1,11 @@
-"""The two networks in float64, written from their definitions with NumPy and SciPy alone.
+"""The two networks in float64, from their definitions, with NumPy and SciPy only.
 
-They share no code with the reference: one sequence at a time, no cache, no batching.
+They share no code with the reference: one sequence at a time, without KV cache and batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,21 @@ from scipy.special import erf, expit
 from soprano.config import LAYER_NORM_EPS, MAGNITUDE_LIMIT, DecoderConfig, LanguageModelConfig
 
 Float64 = npt.NDArray[np.float64]
+Weights = Mapping[str, npt.NDArray[np.floating]]
+Matmul = Callable[[Float64, Float64, str], Float64]  # x (..., K), matrix (N, K), module -> (..., N)
+
+
+def exact_matmul(x: Float64, matrix: Float64, module: str) -> Float64:
+    return x @ matrix.T
 
 
 class LanguageModelOracle:
+    """The language model. Another `matmul` replaces every product of an input and a matrix."""
+
     def __init__(
-        self, config: LanguageModelConfig, weights: Mapping[str, npt.NDArray[np.float32]]
+        self, config: LanguageModelConfig, weights: Weights, matmul: Matmul = exact_matmul
     ) -> None:
-        self._config = config
+        self._config, self._matmul = config, matmul
         self._weights = {name: values.astype(np.float64) for name, values in weights.items()}
 
     def __call__(self, ids: npt.ArrayLike) -> tuple[Float64, Float64]:
@@ -35,10 +43,10 @@ class LanguageModelOracle:
             x = x + self._mlp(self._norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
         hidden = self._norm(x, "model.norm")
         head = "model.embed_tokens" if self._config.tie_word_embeddings else "lm_head"
-        return self._product(hidden, head), hidden
+        return self._linear(hidden, head), hidden
 
-    def _product(self, x: Float64, name: str) -> Float64:
-        return x @ self._weights[f"{name}.weight"].T
+    def _linear(self, x: Float64, name: str) -> Float64:
+        return self._matmul(x, self._weights[f"{name}.weight"], name)
 
     def _norm(self, x: Float64, name: str) -> Float64:
         mean_square = np.mean(x**2, axis=-1, keepdims=True)
@@ -49,40 +57,42 @@ class LanguageModelOracle:
     def _attention(self, x: Float64, name: str) -> Float64:
         config, count = self._config, len(x)
 
-        def heads(part: str) -> Float64:
-            return self._product(x, f"{name}.{part}_proj").reshape(count, -1, config.head_dim)
+        def heads(kind: str) -> Float64:
+            return self._linear(x, f"{name}.{kind}_proj").reshape(count, -1, config.head_dim)
 
-        q = self._rotate(self._norm(heads("q"), f"{name}.q_norm"))
-        k = self._rotate(self._norm(heads("k"), f"{name}.k_norm"))
+        q = self._rotate(self._norm(heads("q"), f"{name}.q_norm"))  # (T, heads, D)
+        k = self._rotate(self._norm(heads("k"), f"{name}.k_norm"))  # (T, KV heads, D)
         v = heads("v")
         group = config.num_attention_heads // config.num_key_value_heads
-        mixed = np.zeros_like(q)
+        output = np.zeros_like(q)
         for head in range(config.num_attention_heads):
-            scores = q[:, head] @ k[:, head // group].T / np.sqrt(config.head_dim)
+            scores = q[:, head] @ k[:, head // group].T / np.sqrt(config.head_dim)  # (T, T)
             scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
-            shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            shares /= shares.sum(axis=-1, keepdims=True)
-            mixed[:, head] = shares @ v[:, head // group]
-        return self._product(mixed.reshape(count, -1), f"{name}.o_proj")
+            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            weights /= weights.sum(axis=-1, keepdims=True)
+            output[:, head] = weights @ v[:, head // group]
+        return self._linear(output.reshape(count, -1), f"{name}.o_proj")
 
     def _rotate(self, x: Float64) -> Float64:
-        """RoPE on (T, heads, D): the pair (i, i + D/2) is a complex number turned by its angle."""
+        """RoPE on (T, heads, D): channels i and i + D/2 form a complex number, which is rotated."""
         half = self._config.head_dim // 2
         frequency = self._config.rope_theta ** -(np.arange(half) / half)
-        turn = np.exp(1j * np.arange(len(x))[:, None] * frequency)[:, None]  # (T, 1, D/2)
-        turned = (x[..., :half] + 1j * x[..., half:]) * turn
-        return np.concatenate([turned.real, turned.imag], axis=-1)
+        rotation = np.exp(1j * np.arange(len(x))[:, None] * frequency)[:, None]  # (T, 1, D/2)
+        rotated = (x[..., :half] + 1j * x[..., half:]) * rotation
+        return np.concatenate([rotated.real, rotated.imag], axis=-1)
 
     def _mlp(self, x: Float64, name: str) -> Float64:
-        gate, up = self._product(x, f"{name}.gate_proj"), self._product(x, f"{name}.up_proj")
-        return self._product(gate * expit(gate) * up, f"{name}.down_proj")
+        gate, up = self._linear(x, f"{name}.gate_proj"), self._linear(x, f"{name}.up_proj")
+        return self._linear(gate * expit(gate) * up, f"{name}.down_proj")
 
 
 class DecoderOracle:
+    """The decoder. Another `matmul` replaces every product of an input and a matrix."""
+
     def __init__(
-        self, config: DecoderConfig, weights: Mapping[str, npt.NDArray[np.float32]]
+        self, config: DecoderConfig, weights: Weights, matmul: Matmul = exact_matmul
     ) -> None:
-        self._config = config
+        self._config, self._matmul = config, matmul
         self._weights = {name: values.astype(np.float64) for name, values in weights.items()}
 
     def __call__(self, hidden: npt.ArrayLike) -> Float64:
@@ -108,7 +118,7 @@ class DecoderOracle:
         return np.stack([np.interp(frames, tokens, channel) for channel in hidden.T], axis=1)
 
     def _taps(self, x: Float64, kernel: int) -> list[Float64]:
-        """x (T', C) seen by each tap of a zero-padded kernel."""
+        """x (T', C) shifted to each tap of a zero-padded kernel."""
         padded = np.pad(x, ((kernel // 2, kernel // 2), (0, 0)))
         return [padded[tap : tap + len(x)] for tap in range(kernel)]
 
@@ -132,10 +142,8 @@ class DecoderOracle:
         return centred / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
 
     def _linear(self, x: Float64, name: str) -> Float64:
-        return self._product(x, name) + self._weights[f"{name}.bias"]
-
-    def _product(self, x: Float64, name: str) -> Float64:
-        return x @ self._weights[f"{name}.weight"].T
+        product = self._matmul(x, self._weights[f"{name}.weight"], name)
+        return product + self._weights[f"{name}.bias"]
 
 
 def _gelu(x: Float64) -> Float64:

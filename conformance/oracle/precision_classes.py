@@ -1,22 +1,23 @@
-"""What each precision class may round, and the error that this rounding alone makes.
+"""The roundings that define each precision class.
 
-A class is a definition: the operands of products are rounded so, and everything else is exact.
-The float64 oracle under that definition, against the oracle itself, gives the class's floor: the
-error that a faultless implementation of the class has on the same inputs.
+A class rounds the operands of matmuls and nothing else. The difference between the float64 oracle
+with these roundings and the oracle without them is the floor of the class: the error that a
+faultless implementation has on the same inputs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from conformance.oracle.networks import DecoderOracle, Float64, LanguageModelOracle
+from conformance.oracle.networks import Float64, Matmul, Weights
 
 Rounding = Callable[[Float64], Float64]
+Network = TypeVar("Network")
 
 
 def to_half(x: Float64) -> Float64:
@@ -31,37 +32,53 @@ def to_bfloat(x: Float64) -> Float64:
     return ((bits + even) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def blockwise(levels: int, block: int) -> Rounding:
-    """Rows cut into blocks, each rounded to `levels` equal steps either side of zero."""
+def blockwise(largest: int, block: int) -> Rounding:
+    """Each block of a row is rounded to codes from -`largest` to `largest` times its scale."""
 
-    def rounded(x: Float64) -> Float64:
+    def rounding(x: Float64) -> Float64:
         columns = x.shape[-1]
         padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -columns % block)])
         blocks = padded.reshape(*x.shape[:-1], -1, block)
-        step = np.abs(blocks).max(axis=-1, keepdims=True) / levels
-        nearest = np.rint(blocks / np.where(step == 0, 1, step)) * step
+        scale = np.abs(blocks).max(axis=-1, keepdims=True) / largest
+        nearest = np.rint(blocks / np.where(scale == 0, 1, scale)) * scale
         return nearest.reshape(padded.shape)[..., :columns]
 
-    return rounded
+    return rounding
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The roundings of one class: of a product's matrix by the module's name, and of its input."""
+    """The roundings of one class."""
 
-    matrices: tuple[tuple[str, Rounding], ...]  # the first pattern found in the name decides
-    inputs: Rounding
-    vectors: Rounding | None = None  # of every other tensor; None leaves them exact
+    matrices: tuple[tuple[str, Rounding], ...]  # by the first pattern found in the module's name
+    inputs: Rounding  # of a matmul whose matrix is rounded
+    tensors: Rounding | None = None  # of all other tensors; None leaves them exact
 
-    def matrix(self, name: str) -> Rounding | None:
-        return next((r for pattern, r in self.matrices if re.search(pattern, name)), None)
+    def weights(self, weights: Weights) -> Weights:
+        if self.tensors is None:
+            return weights
+        return {name: self.tensors(values.astype(np.float64)) for name, values in weights.items()}
+
+    def matmul(self) -> Matmul:
+        """The matmul of one network, which keeps its rounded matrices."""
+        rounded: dict[str, Float64] = {}
+
+        def matmul(x: Float64, matrix: Float64, module: str) -> Float64:
+            rounding = next((r for pattern, r in self.matrices if re.search(pattern, module)), None)
+            if rounding is None:
+                return x @ matrix.T
+            if module not in rounded:
+                rounded[module] = rounding(matrix)
+            return self.inputs(x) @ rounded[module].T
+
+        return matmul
 
 
 _EIGHT, _FOUR = blockwise(127, 128), blockwise(7, 32)
 _LARGE = r"_proj$|^lm_head$|^model\.embed_tokens$|pwconv"
 
-# Half and bfloat classes round every operand. Quantised ones leave the decoder's head and its
-# depthwise kernels in float: what they give passes through exp, cos and sin.
+# fp16 and bf16 round every operand. The quantised classes leave the decoder's head and depthwise
+# kernels in float, because their outputs pass through exp, cos and sin.
 CLASSES = {
     "fp16": Precision((("", to_half),), to_half, to_half),
     "bf16": Precision((("", to_bfloat),), to_bfloat, to_bfloat),
@@ -69,38 +86,15 @@ CLASSES = {
     "int4": Precision(((r"layers.*_proj$", _FOUR), (_LARGE, _EIGHT)), _EIGHT),
 }
 
-# Matrices that are already rounded, read with inputs rounded to 8 bits.
+# For matrices that are already rounded: only the inputs are rounded, to 8 bits.
 ROUNDED_INPUTS = Precision(((_LARGE, lambda matrix: matrix),), _EIGHT)
 
 
-class _Rounded:
-    """The products of an oracle with both operands rounded; the rest is the oracle's own."""
-
-    def __init__(
-        self,
-        config: object,
-        weights: Mapping[str, npt.NDArray[np.float32]],
-        precision: Precision,
-    ) -> None:
-        super().__init__(config, weights)  # type: ignore[call-arg]
-        self._precision = precision
-        self._matrices = dict[str, Float64]()
-        self._exact: dict[str, Float64] = self._weights
-        if round_vector := precision.vectors:
-            self._weights = {name: round_vector(values) for name, values in self._exact.items()}
-
-    def _product(self, x: Float64, name: str) -> Float64:
-        rounding = self._precision.matrix(name)
-        if rounding is None:
-            return x @ self._exact[f"{name}.weight"].T
-        if name not in self._matrices:
-            self._matrices[name] = rounding(self._exact[f"{name}.weight"])
-        return self._precision.inputs(x) @ self._matrices[name].T
-
-
-class RoundedLanguageModel(_Rounded, LanguageModelOracle):
-    """The language model's oracle in a precision class."""
-
-
-class RoundedDecoder(_Rounded, DecoderOracle):
-    """The decoder's oracle in a precision class."""
+def rounded(
+    network: Callable[[Any, Weights, Matmul], Network],
+    config: Any,
+    weights: Weights,
+    precision: Precision,
+) -> Network:
+    """An oracle of `conformance.oracle.networks` in a precision class."""
+    return network(config, precision.weights(weights), precision.matmul())
