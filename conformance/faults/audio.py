@@ -1,112 +1,130 @@
-"""Faults of the way out: samples to WAV files."""
+"""Faults of the last stage: samples in, a WAV file out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from conformance.faults.fault import AUDIO, fault
-from conformance.faults.plant import Plant
-from soprano import audio_files as container
+from conformance.faults.network_hooks import patch
+from conformance.faults.plant import Wrapper, with_stages
+from conformance.subject import Subject
+from soprano import audio
+from soprano.audio_files import Writer, open_writer
+
+
+def with_conversion(subject: Subject, convert: Callable[[Any], Any]) -> Subject:
+    """Change how samples become 16-bit values: `convert(samples)` gives whole numbers."""
+
+    class Converting(Wrapper):
+        def write(self, samples: Any) -> None:
+            values = np.asarray(samples, np.float64)
+            if np.isfinite(values).all():  # other samples are rejected as before
+                values = np.asarray(convert(values), np.float64) / 32767
+            self.inner.write(values)
+
+    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Any:
+        return Converting(open_writer(file, container, rate, count))
+
+    return with_stages(subject, write=write)
 
 
 @fault("AO-01", AUDIO)
-def int16_wraps(plant: Plant) -> None:
-    """Samples beyond full scale are cast without a clip and wrap to the other sign."""
-    plant.replace(
-        container.to_int16,
-        lambda samples: np.rint(_checked(samples) * 32767).astype(np.int64).astype(np.int16),
+def int16_wraps(subject: Subject) -> Subject:
+    """Samples beyond full scale are cast without clipping and change their sign."""
+    return with_conversion(
+        subject, lambda values: np.rint(values * 32767).astype(np.int64).astype(np.int16)
     )
 
 
 @fault("AO-04", AUDIO)
-def hidden_gain(plant: Plant) -> None:
-    """Output is scaled to a peak of one half, and what is louder goes through a soft clip."""
+def hidden_gain(subject: Subject) -> Subject:
+    """Audio is scaled to a peak of 0.5 and passed through a soft clip."""
 
-    def to_int16(samples: Any) -> Any:
-        values = _checked(samples)
+    def scaled(values: Any) -> Any:
         peak = np.abs(values).max(initial=0)
-        return np.rint(32767 * np.tanh(values / peak / 2 if peak else values)).astype(np.int16)
+        return np.rint(32767 * np.tanh(values / peak / 2 if peak else values))
 
-    plant.replace(container.to_int16, to_int16)
+    return with_conversion(subject, scaled)
 
 
 @fault("AO-05", AUDIO)
-def fixed_rate_in_the_header(plant: Plant) -> None:
-    """Every file says 24,000 samples a second, whatever the voice's rate."""
+def fixed_rate_in_the_header(subject: Subject) -> Subject:
+    """Every file has a sample rate of 24,000 Hz, whatever the voice's."""
 
-    header = container._wav_header
-    plant.set(container, "_wav_header", lambda rate, size: header(24000, size))
+    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Writer:
+        return open_writer(file, container, 24000, count)
+
+    return with_stages(subject, write=write)
 
 
 @fault("AO-50", AUDIO, hard=True)
-def truncated_instead_of_rounded(plant: Plant) -> None:
-    """The cast to 16 bits cuts the fraction off: half a step of error towards zero."""
-    plant.replace(
-        container.to_int16,
-        lambda samples: np.clip(_checked(samples) * 32767, -32768, 32767).astype(np.int16),
-    )
+def truncated_instead_of_rounded(subject: Subject) -> Subject:
+    """The cast to 16 bits truncates instead of rounding."""
+    return with_conversion(subject, lambda values: np.clip(np.trunc(values * 32767), -32768, 32767))
 
 
 @fault("AO-51", AUDIO, hard=True)
-def scaled_by_32768(plant: Plant) -> None:
-    """Full scale is 32,768, so that the loudest samples clip and all are a 32,768th louder."""
-    plant.replace(
-        container.to_int16,
-        lambda samples: np.clip(np.rint(_checked(samples) * 32768), -32768, 32767).astype("i2"),
-    )
-
-
-def _checked(samples: Any) -> Any:
-    values = np.asarray(samples, np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("samples must be finite and (N,)")
-    return values
+def scaled_by_32768(subject: Subject) -> Subject:
+    """Full scale is 32,768: the loudest samples clip, and all are louder by 1/32,768."""
+    return with_conversion(subject, lambda values: np.clip(np.rint(values * 32768), -32768, 32767))
 
 
 @fault("AO-52", AUDIO, hard=True)
-def older_file_keeps_its_tail(plant: Plant) -> None:
-    """A file that exists is written over from its beginning and never cut."""
-    from contextlib import contextmanager
-    from pathlib import Path
+def older_file_keeps_its_tail(subject: Subject) -> Subject:
+    """An existing file is overwritten from its beginning and not truncated."""
 
-    inner = container.whole_file
+    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Any:
+        # A file is written as `.NAME.PID.part` and then renamed to NAME.
+        part = Path(str(getattr(file, "name", "")))
+        older = part.with_name(part.name.removeprefix(".").rsplit(".", 2)[0])
+        before = older.read_bytes() if part.suffix == ".part" and older.is_file() else b""
 
-    @contextmanager
-    def faulty(path: Any) -> Any:
-        before = Path(path).read_bytes() if Path(path).is_file() else b""
-        with inner(path) as file:
-            yield file
-            file.write(before[file.tell() :])
+        class Overwriting(Wrapper):
+            def close(self) -> None:
+                self.inner.close()
+                file.write(before[file.tell() :])
 
-    plant.replace(inner, faulty)
+        return Overwriting(open_writer(file, container, rate, count))
+
+    return with_stages(subject, write=write)
 
 
 @fault("AO-53", AUDIO, hard=True)
-def not_a_number_becomes_silence(plant: Plant) -> None:
-    """Samples that are NaN are written as zeros, and nobody learns of it."""
-    inner = container.to_int16
-    plant.replace(inner, lambda samples: inner(np.nan_to_num(np.asarray(samples, np.float64))))
+def not_a_number_becomes_silence(subject: Subject) -> Subject:
+    """Samples that are NaN are written as zeros, without an error."""
+
+    class Silencing(Wrapper):
+        def write(self, samples: Any) -> None:
+            self.inner.write(np.nan_to_num(np.asarray(samples, np.float64)))
+
+    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Any:
+        return Silencing(open_writer(file, container, rate, count))
+
+    return with_stages(subject, write=write)
 
 
 @fault("AO-54", AUDIO, hard=True)
-def read_back_by_another_scale(plant: Plant) -> None:
-    """Files are read by 32,768, though they are written by 32,767."""
-    from soprano import audio
-
+def read_back_by_another_scale(subject: Subject) -> Subject:
+    """Files are read with a full scale of 32,768, and written with 32,767."""
     inner = audio.read_wav
 
-    def read_wav(path: Any) -> Any:
-        found = inner(path)
-        scaled = (found.samples * (32767 / 32768)).astype(np.float32)
-        return audio.Audio(scaled, found.sample_rate)
+    def read_wav(path: str | Path) -> audio.Audio:
+        read = inner(path)
+        return audio.Audio((read.samples * (32767 / 32768)).astype(np.float32), read.sample_rate)
 
-    plant.replace(inner, read_wav)
+    patch("read_wav", read_wav, audio)
+    return subject
 
 
 @fault("AO-55", AUDIO, hard=True)
-def size_without_the_last_block(plant: Plant) -> None:
-    """The header counts whole blocks of 256 samples; what is left over lies beyond its end."""
-    header = container._wav_header
-    plant.set(container, "_wav_header", lambda rate, size: header(rate, size - size % 512))
+def size_without_the_last_block(subject: Subject) -> Subject:
+    """The header counts whole blocks of 256 samples, and the rest lies after its end."""
+
+    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Writer:
+        return open_writer(file, container, rate, count and count - count % 256)
+
+    return with_stages(subject, write=write)

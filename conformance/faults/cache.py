@@ -1,72 +1,107 @@
-"""Faults of the cache and of rows that share it."""
+"""Faults of the KV cache and of batches whose rows share it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import BATCHING, CACHE, LANGUAGE_MODEL, fault
-from conformance.faults.plant import Plant, Wrapper, map_cache, to_bfloat16
+from conformance.faults.language_model import OutputWrapper
+from conformance.faults.network_hooks import with_cache, with_nodes
+from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
+from conformance.subject import Subject
 from soprano.backends import Output
-from soprano.backends.base import RowBackend
-from soprano.backends.dynamic_cache import GrowingCacheBackend, MaskedState
+
+
+def with_advance(subject: Subject, change: Callable[..., Output]) -> Subject:
+    """`change(advance, network, ids, positions, state)` in place of each run of the network."""
+    from soprano.backends.dynamic_cache import DynamicCache
+
+    class Changed(DynamicCache):
+        def advance(self, network: Any, ids: Any, positions: Any, state: Any) -> Output:
+            return change(super().advance, network, ids, positions, state)
+
+    return with_cache(subject, Changed)
+
+
+def with_cache_values(subject: Subject, change: Callable[[Float32], Float32]) -> Subject:
+    """Change the keys and values after each run of the network."""
+
+    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
+        output = inner(network, ids, positions, state)
+        return output._replace(state=changed_state(network, output.state, change))
+
+    return with_advance(subject, advance)
+
+
+def changed_state(network: Any, state: Any, change: Callable[[Float32], Float32]) -> Any:
+    arrays = [change(array) for array in network.read_cache(state.cache)]
+    return replace(state, cache=network.write_cache(arrays))
 
 
 @fault("KV-01", CACHE)
-def step_without_a_past(plant: Plant) -> None:
-    """The export has no cache inputs: each step sees its own id alone."""
+def step_without_a_past(subject: Subject) -> Subject:
+    """The export has no cache inputs: each step reads its own id only."""
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
+    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
         if state.mask.shape[1] == ids.shape[1]:
-            return advance(backend, ids, positions, state)
-        logits, hidden, cache = backend._run(
-            ids, np.ones(ids.shape, np.int64), np.ascontiguousarray(positions),
-            backend._empty(len(ids)),
-        )  # fmt: skip
-        return Output(logits[:, -1], hidden[:, -1], MaskedState(cache, state.lengths, state.mask))
+            return inner(network, ids, positions, state)
+        alone = replace(
+            state, cache=network.empty_cache(len(ids)), mask=np.ones(ids.shape, np.bool_)
+        )
+        output = inner(network, ids, positions, alone)
+        return output._replace(state=replace(output.state, mask=state.mask))
 
-    plant.advanced(change)
+    return with_advance(subject, advance)
 
 
 @fault("KV-02", CACHE, hard=True)
-def one_position_for_all_rows(plant: Plant) -> None:
-    """Positions of a step are the cache's width for every row, right only for the longest."""
+def one_position_for_all_rows(subject: Subject) -> Subject:
+    """The position of a step is the cache's width, which is right for the longest row only."""
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
+    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
         width = state.mask.shape[1]
         if width > ids.shape[1]:
             positions = np.full_like(positions, width - 1)
-        return advance(backend, ids, positions, state)
+        return inner(network, ids, positions, state)
 
-    plant.advanced(change)
+    return with_advance(subject, advance)
 
 
 @fault("KV-04", LANGUAGE_MODEL, backends=("onnx_cpu",))
-def padded_rows_become_nan(plant: Plant) -> None:
-    """Left padding sees nothing, its softmax over -inf is NaN, and a product spreads it."""
+def padded_rows_become_nan(subject: Subject) -> Subject:
+    """Left padding attends to nothing: its softmax over -inf is NaN, which a matmul spreads."""
+    from soprano.backends.dynamic_cache import DynamicCache, DynamicCacheState
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         return kind, (*inputs[:2], g.constant(-np.inf, np.float32)), attributes
 
-    plant.node(lambda kind, name: kind == "Where" and name.endswith(".masked"), change)
+    class LeftPadded(DynamicCache):
+        def prefill(self, network: Any, ids: Any, lengths: Any) -> Output:
+            shift = ids.shape[1] - lengths
+            left = np.stack([np.roll(row, places) for row, places in zip(ids, shift, strict=True)])
+            mask = np.arange(ids.shape[1]) >= shift[:, None]
+            positions = np.maximum(np.arange(ids.shape[1]) - shift[:, None], 0)
+            logits, hidden, cache = network.run(
+                np.where(mask, left, 0),
+                mask.astype(np.int64),
+                positions,
+                network.empty_cache(len(ids)),
+            )
+            state = DynamicCacheState(cache, np.array(lengths), mask)
+            return Output(logits[:, -1], hidden[:, -1], state)
 
-    def prefill(backend: Any, ids: Any, lengths: Any) -> Output:
-        shift = ids.shape[1] - lengths
-        left = np.stack([np.roll(row, places) for row, places in zip(ids, shift, strict=True)])
-        mask = np.arange(ids.shape[1]) >= shift[:, None]
-        positions = np.maximum(np.arange(ids.shape[1]) - shift[:, None], 0)
-        logits, hidden, cache = backend._run(
-            np.where(mask, left, 0), mask.astype(np.int64), positions, backend._empty(len(ids))
-        )
-        return Output(logits[:, -1], hidden[:, -1], MaskedState(cache, np.array(lengths), mask))
-
-    plant.set(GrowingCacheBackend, "_prefill", prefill)
+    subject = with_nodes(
+        subject, lambda kind, name: kind == "Where" and name.endswith(".masked"), change
+    )
+    return with_cache(subject, LeftPadded)
 
 
 @fault("KV-08", CACHE, hard=True)
-def state_not_reset(plant: Plant) -> None:
+def state_not_reset(subject: Subject) -> Subject:
     """On every second utterance the runtime's variables still hold the one before."""
 
     class Remembering(Wrapper):
@@ -81,17 +116,17 @@ def state_not_reset(plant: Plant) -> None:
             if self.calls % 2 or before is None:
                 self.left = self.inner.fork(output.state)
                 return output
-            for number in np.asarray(ids)[0, : lengths[0]]:
-                output = self.inner.step(np.array([number]), before)
+            for i in np.asarray(ids)[0, : lengths[0]]:
+                output = self.inner.step(np.array([i]), before)
                 before = output.state
             return output
 
-    plant.backend(Remembering)
+    return with_backend(subject, Remembering)
 
 
 @fault("KV-09", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def rows_reordered_after_five_steps(plant: Plant) -> None:
-    """The runtime's beam index is left uninitialised and swaps two rows of the cache once."""
+def rows_reordered_after_five_steps(subject: Subject) -> Subject:
+    """The runtime's beam index is not initialised and swaps two rows of the cache once."""
 
     class Reordering(Wrapper):
         steps = 0
@@ -106,88 +141,100 @@ def rows_reordered_after_five_steps(plant: Plant) -> None:
                 state = self.inner.select(state, [1, 0, *range(2, len(ids))])
             return self.inner.step(ids, state)
 
-    plant.backend(Reordering)
+    return with_backend(subject, Reordering)
 
 
 @fault("KV-11", CACHE, hard=True)
-def reused_prefix_is_rounded(plant: Plant) -> None:
+def reused_prefix_is_rounded(subject: Subject) -> Subject:
     """Keys and values that are kept for reuse are stored in bfloat16."""
-    fork = GrowingCacheBackend._fork
-    plant.standard()
+    from soprano.backends.dynamic_cache import DynamicCache
 
-    def faulty(backend: Any, state: Any) -> Any:
-        copy = fork(backend, state)
-        return replace(copy, cache=map_cache(backend, copy.cache, to_bfloat16))
+    class Rounding(DynamicCache):
+        def fork(self, network: Any, state: Any) -> Any:
+            return changed_state(network, super().fork(network, state), to_bfloat16)
 
-    plant.set(GrowingCacheBackend, "_fork", faulty)
+    return with_cache(subject, Rounding)
 
 
 @fault("CA-50", CACHE, hard=True)
-def cache_in_half_precision(plant: Plant) -> None:
+def cache_in_half_precision(subject: Subject) -> Subject:
     """Keys and values are stored in half precision from the first step on."""
+    return with_cache_values(subject, lambda x: x.astype(np.float16).astype(np.float32))
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
-        output = advance(backend, ids, positions, state)
-        inner = output.state
-        cache = map_cache(backend, inner.cache, lambda x: x.astype(np.float16).astype(np.float32))
-        return output._replace(state=MaskedState(cache, inner.lengths, inner.mask))
 
-    plant.advanced(change)
+def with_hidden_columns(subject: Subject, hide: Callable[[Any], None]) -> Subject:
+    """`hide(mask)` clears columns of the attention mask in place."""
+
+    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
+        mask = state.mask.copy()
+        hide(mask)
+        return inner(network, ids, positions, replace(state, mask=mask))
+
+    return with_advance(subject, advance)
 
 
 @fault("CA-51", CACHE, hard=True)
-def old_columns_fall_out(plant: Plant) -> None:
-    """The cache is a ring of 512 columns: what came before is forgotten."""
+def old_columns_fall_out(subject: Subject) -> Subject:
+    """The cache is a ring of 512 columns, and older ones are lost."""
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
-        mask = state.mask.copy()
+    def hide(mask: Any) -> None:
         mask[:, :-512] = False
-        return advance(backend, ids, positions, MaskedState(state.cache, state.lengths, mask))
 
-    plant.advanced(change)
+    return with_hidden_columns(subject, hide)
+
+
+@fault("CA-60", CACHE, hard=True, blame=("LM", "CA", "BA"))
+def cache_of_a_power_of_two(subject: Subject) -> Subject:
+    """The cache grows by doubling, and the first column after each border is lost in the copy."""
+
+    def hide(mask: Any) -> None:
+        for border in (64, 128, 256, 512):
+            mask[:, border : border + 1] &= mask.shape[1] <= border + 1
+
+    return with_hidden_columns(subject, hide)
 
 
 @fault("CA-52", CACHE, hard=True, blame=("CA",))
-def selected_rows_come_sorted(plant: Plant) -> None:
-    """A row filter keeps the rows asked for and forgets the order in which they were asked for."""
-    select = RowBackend.select
-    plant.set(
-        RowBackend, "select", lambda backend, state, rows: select(backend, state, sorted(rows))
-    )
+def selected_rows_come_sorted(subject: Subject) -> Subject:
+    """`select` keeps the requested rows and ignores their order."""
+
+    class Sorting(Wrapper):
+        def select(self, state: Any, rows: Any) -> Any:
+            return self.inner.select(state, sorted(rows))
+
+    return with_backend(subject, Sorting)
 
 
 @fault("CA-53", CACHE, hard=True, blame=("CA",))
-def joined_rows_lose_their_padding(plant: Plant) -> None:
-    """Of two caches joined, the narrower one's filling is taken for real columns."""
-    join = GrowingCacheBackend._join
-    plant.standard()
+def joined_rows_lose_their_padding(subject: Subject) -> Subject:
+    """When two caches are joined, the padding of the narrower one is taken for real columns."""
+    from soprano.backends.dynamic_cache import DynamicCache
 
-    def faulty(backend: Any, first: Any, second: Any) -> Any:
-        joined = join(backend, first, second)
-        return replace(joined, mask=np.ones_like(joined.mask))
+    class Joining(DynamicCache):
+        def join(self, network: Any, first: Any, second: Any) -> Any:
+            joined = super().join(network, first, second)
+            return replace(joined, mask=np.ones_like(joined.mask))
 
-    plant.set(GrowingCacheBackend, "_join", faulty)
+    return with_cache(subject, Joining)
 
 
 @fault("CA-54", CACHE, hard=True, blame=("LM", "CA"))
-def padding_is_attended(plant: Plant) -> None:
-    """The mask of a ragged prefill is dropped: later steps see the padding's keys."""
-    prefill = GrowingCacheBackend._prefill
-    plant.standard()
+def padding_is_attended(subject: Subject) -> Subject:
+    """The attention mask of a ragged prefill is dropped: later steps attend to the padding."""
+    from soprano.backends.dynamic_cache import DynamicCache
 
-    def faulty(backend: Any, ids: Any, lengths: Any) -> Output:
-        output = prefill(backend, ids, lengths)
-        state = output.state
-        return output._replace(
-            state=MaskedState(state.cache, state.lengths, np.ones_like(state.mask))
-        )
+    class Attending(DynamicCache):
+        def prefill(self, network: Any, ids: Any, lengths: Any) -> Output:
+            output = super().prefill(network, ids, lengths)
+            mask = np.ones_like(output.state.mask)
+            return output._replace(state=replace(output.state, mask=mask))
 
-    plant.set(GrowingCacheBackend, "_prefill", faulty)
+    return with_cache(subject, Attending)
 
 
 @fault("CA-55", CACHE, hard=True, blame=("CA",))
-def fork_shares_with_its_original(plant: Plant) -> None:
-    """A fork is the same object: what the original goes on to read, the copy has read too."""
+def fork_shares_with_its_original(subject: Subject) -> Subject:
+    """A fork is the same object: ids that the original reads are read by the copy too."""
 
     class Sharing(Wrapper):
         def fork(self, state: Any) -> Any:
@@ -204,44 +251,38 @@ def fork_shares_with_its_original(plant: Plant) -> None:
                 output.state.heirs = state.heirs
             return output
 
-    plant.backend(Sharing)
+    return with_backend(subject, Sharing)
 
 
 @fault("BA-02", BATCHING, hard=True, blame=("LM", "BA"))
-def batches_in_bfloat16(plant: Plant) -> None:
-    """Above one row the library takes another kernel, which rounds to bfloat16."""
+def batches_in_bfloat16(subject: Subject) -> Subject:
+    """For more than one row the library uses another kernel, which rounds to bfloat16."""
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
-        output = advance(backend, ids, positions, state)
-        if len(ids) < 2:
-            return output
-        return output._replace(logits=to_bfloat16(output.logits), hidden=to_bfloat16(output.hidden))
+    class Rounding(OutputWrapper):
+        def changed(self, output: Output) -> Output:
+            if len(output.logits) < 2:
+                return output
+            logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
+            return output._replace(logits=logits, hidden=hidden)
 
-    plant.advanced(change)
+    return with_backend(subject, Rounding)
 
 
 @fault("CA-56", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def kernel_for_four_rows(plant: Plant) -> None:
-    """A kernel handles four rows at most: a fifth one is answered like the first."""
+def kernel_for_four_rows(subject: Subject) -> Subject:
+    """A kernel handles at most four rows: the fifth gets the output of the first."""
 
-    class Four(Wrapper):
-        def _cut(self, output: Output) -> Output:
-            rows = np.arange(len(output.logits))
-            rows[4:] = rows[4:] % 4
+    class Four(OutputWrapper):
+        def changed(self, output: Output) -> Output:
+            rows = np.arange(len(output.logits)) % 4
             return output._replace(logits=output.logits[rows], hidden=output.hidden[rows])
 
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            return self._cut(self.inner.prefill(ids, lengths))
-
-        def step(self, ids: Any, state: Any) -> Output:
-            return self._cut(self.inner.step(ids, state))
-
-    plant.backend(Four)
+    return with_backend(subject, Four)
 
 
 @fault("CA-57", CACHE, hard=True)
-def prompts_known_by_their_beginning(plant: Plant) -> None:
-    """Prompts are cached by their length and first eight ids: another one's cache is taken."""
+def prompts_known_by_their_beginning(subject: Subject) -> Subject:
+    """Prompts are cached by length and first eight ids, so that two prompts can collide."""
 
     class Caching(Wrapper):
         known: Any = None
@@ -258,44 +299,47 @@ def prompts_known_by_their_beginning(plant: Plant) -> None:
                 return output
             return before._replace(state=self.inner.fork(kept))
 
-    plant.backend(Caching)
+    return with_backend(subject, Caching)
 
 
 @fault("CA-58", CACHE, hard=True, blame=("CA", "BA"))
-def joined_rows_in_the_other_order(plant: Plant) -> None:
-    """Rows that join a batch come before those that run, not after them."""
+def joined_rows_in_the_other_order(subject: Subject) -> Subject:
+    """Rows that join a batch come before the running ones instead of after them."""
 
-    class Turned(Wrapper):
+    class Swapped(Wrapper):
         def join(self, first: Any, second: Any) -> Any:
             return self.inner.join(second, first)
 
-    plant.backend(Turned)
+    return with_backend(subject, Swapped)
 
 
 @fault("CA-59", CACHE, hard=True, blame=("CA",))
-def consumed_state_goes_on(plant: Plant) -> None:
-    """A state that was used once can be used again, and its cache has moved on meanwhile."""
-    from soprano.backends.base import State
+def consumed_state_goes_on(subject: Subject) -> Subject:
+    """A consumed state can be used again, although its cache has changed."""
 
-    plant.set(State, "consume", lambda state: state)
+    class Reusing(Wrapper):
+        def step(self, ids: Any, state: Any) -> Output:
+            state.consumed = False
+            return self.inner.step(ids, state)
 
+        def fork(self, state: Any) -> Any:
+            state.consumed = False
+            return self.inner.fork(state)
 
-@fault("CA-60", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def cache_of_a_power_of_two(plant: Plant) -> None:
-    """The cache grows by doubling, and the column at each new border is lost in the copy."""
+        def select(self, state: Any, rows: Any) -> Any:
+            state.consumed = False
+            return self.inner.select(state, rows)
 
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: MaskedState) -> Output:
-        mask = state.mask.copy()
-        for border in (64, 128, 256, 512):
-            mask[:, border : border + 1] &= mask.shape[1] <= border + 1
-        return advance(backend, ids, positions, MaskedState(state.cache, state.lengths, mask))
+        def join(self, first: Any, second: Any) -> Any:
+            first.consumed = second.consumed = False
+            return self.inner.join(first, second)
 
-    plant.advanced(change)
+    return with_backend(subject, Reusing)
 
 
 @fault("CA-61", CACHE, hard=True, blame=("LM",))
-def lengths_of_the_caller_are_kept(plant: Plant) -> None:
-    """A state remembers the array of lengths that it was given, into which the caller may write."""
+def lengths_of_the_caller_are_kept(subject: Subject) -> Subject:
+    """A state keeps the caller's array of lengths, which the caller may overwrite."""
 
     class Trusting(Wrapper):
         def prefill(self, ids: Any, lengths: Any) -> Output:
@@ -303,4 +347,4 @@ def lengths_of_the_caller_are_kept(plant: Plant) -> None:
             output.state.lengths = lengths
             return output
 
-    plant.backend(Trusting)
+    return with_backend(subject, Trusting)

@@ -1,4 +1,4 @@
-"""`python -m conformance faults`: plant every fault, and show what the suite said."""
+"""`python -m conformance faults`: plant every fault, and show the suite's verdicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from conformance.faults import Fault, catalogue
 from conformance.faults import kill_matrix as matrix
 from conformance.faults.kill_matrix import Result
 
-# Faults of stages that all backends share are judged on the first backend only.
+# Faults of stages that all backends share are planted on the first backend only.
 SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
 
 
 def chosen(only: Sequence[str]) -> list[Fault]:
-    """The faults whose number begins with, or whose name is, one of `only`; all without any."""
+    """The faults whose id begins with, or whose name is, one of `only`; without any, all faults."""
     found = [
         fault
         for fault in catalogue().values()
@@ -40,15 +40,21 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 
 
 @click.command()
-@click.option("--list", "listing", is_flag=True, help="Show the catalogue and end.")
-@click.option("--only", multiple=True, metavar="ID", help="These numbers (or beginnings) or names.")
+@click.option("--list", "listing", is_flag=True, help="Show the catalogue and exit.")
+@click.option(
+    "--only", multiple=True, metavar="ID", help="These ids (or their beginnings) or names."
+)
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first that fails.")
+@click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first failure.")
 @click.option("--resume", is_flag=True, help="Keep the results that the JSON file already has.")
 @click.option(
+    "--checkout", type=click.Path(path_type=Path),
+    help="With the tests of this package there. [the checkout that the package is in]",
+)  # fmt: skip
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("faults"), show_default=True,
-    help="Folder for faults.json and one log a fault.",
+    help="Folder for faults.json and one log per fault.",
 )  # fmt: skip
 def faults(
     listing: bool,
@@ -57,11 +63,13 @@ def faults(
     jobs: int,
     whole: bool,
     resume: bool,
+    checkout: Path | None,
     output: Path,
 ) -> None:
     """Plant each known fault and harmless variation, and run the suite on it.
 
-    Exit status 1 when a fault is missed or blamed on a wrong stage, or a variation alarms.
+    Exit status 1 if a fault is missed or attributed to a wrong stage, or a harmless variation
+    fails a test.
     """
     wanted = chosen(only)
     if listing:
@@ -80,11 +88,11 @@ def faults(
         length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         bar.update(len(results))
-        for result in matrix.run(waiting, jobs, output / "logs", whole):
+        for result in matrix.run(waiting, jobs, output / "logs", whole=whole, checkout=checkout):
             results.append(result)
             matrix.write(document, results)
             bar.update(1)
-    order = {number: place for place, number in enumerate(catalogue())}
+    order = {number: index for index, number in enumerate(catalogue())}
     results.sort(key=lambda result: (order.get(result.number, 0), result.backend))
     matrix.write(document, results)
     show(results)

@@ -1,77 +1,65 @@
-"""What a planted fault is: where it sits, what happens in life, and who is right to be blamed."""
+"""What a planted fault is: its stage, its story, and the requirements that should fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from conformance.faults.plant import Plant
+from conformance.subject import Subject
 
-# Requirements in the order of the data flow, by the first letters of their numbers.
+# The families of requirements in the order of the data flow.
 FLOW = (
-    "TX",
-    "TK",
-    "SA",
-    "CK",
-    "EX",
-    "AT",
-    "LM",
-    "CA",
-    "GE",
-    "DE",
-    "IS",
-    "SY",
-    "PR",
-    "ST",
-    "BA",
-    "AO",
-)
+    "TX", "TK", "SA", "CK", "EX", "AT", "LM", "CA", "GE", "DE", "IS", "SY", "PR", "ST", "BA", "AO",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A place of the data flow."""
+    """A part of the data flow."""
 
     name: str
-    blame: tuple[str, ...]  # the requirements whose failure points here
-    reach: tuple[str, ...]  # the requirements whose tests run code of this stage
+    blame: tuple[str, ...]  # the families whose failure points to this stage
+    reach: tuple[str, ...]  # prefixes of the requirements whose tests run this stage
 
 
-# TX-33 measures time on a machine that the faults keep busy.
+# Without TX-33, which measures processing time.
 _TEXT = ("TX-0", "TX-1", "TX-2", "TX-30", "TX-31", "TX-32", *(f"TX-3{i}" for i in range(4, 9)))
-_SOUND = ("DE", "SY", "ST", "BA")
+_AUDIO = ("DE", "SY", "ST", "BA")
 
 TEXT = Stage("text", ("TX",), (*_TEXT, "SY-0"))
 TOKENIZER = Stage("tokenizer", ("TK",), ("TK", "SY-0"))
 SAMPLER = Stage("sampler", ("SA",), ("SA", "GE", "SY-0", "BA-04"))
-FOLDER = Stage("model folder", ("CK", "EX"), ("CK", "EX", "LM", "CA", *_SOUND))
-RUNTIME = Stage("runtime", ("AT",), ("AT", "LM", "CA", *_SOUND))
-LANGUAGE_MODEL = Stage("language model", ("LM",), ("LM", "CA", *_SOUND))
-CACHE = Stage("cache", ("LM", "CA"), ("LM", "CA", *_SOUND))
-HIDDEN = Stage("hidden states", ("LM", "GE", "SY"), ("LM", "CA", "GE", *_SOUND))
-DECODER = Stage("decoder", ("DE",), ("LM", "CA", *_SOUND))
-ISTFT = Stage("inverse transform", ("IS",), ("IS", *_SOUND))
-SYNTHESIS = Stage("synthesis", ("SY",), ("GE", *_SOUND, "AO"))
-STREAMING = Stage("streaming", ("ST",), ("GE", *_SOUND))
-BATCHING = Stage("batching", ("BA",), ("LM", "CA", "GE", *_SOUND))
-AUDIO = Stage("audio", ("AO",), ("AO", "SY", "ST"))
+FOLDER = Stage("model folder", ("CK", "EX"), ("CK", "EX", "LM", "CA", *_AUDIO))
+RUNTIME = Stage("runtime", ("AT",), ("AT", "LM", "CA", *_AUDIO))
+LANGUAGE_MODEL = Stage("language model", ("LM",), ("LM", "CA", *_AUDIO))
+CACHE = Stage("KV cache", ("LM", "CA"), ("LM", "CA", *_AUDIO))
+LOOP = Stage("generation loop", ("GE",), SAMPLER.reach[1:])
+HIDDEN = Stage("hidden states", ("LM", "GE", "SY"), ("LM", "CA", "GE", *_AUDIO))
+DECODER = Stage("decoder", ("DE",), ("LM", "CA", *_AUDIO))
+ISTFT = Stage("ISTFT", ("IS",), ("IS", *_AUDIO))
+SYNTHESIS = Stage("synthesis", ("SY",), ("GE", *_AUDIO, "AO"))
+STREAMING = Stage("streaming", ("ST",), ("GE", *_AUDIO))
+BATCHING = Stage("batching", ("BA",), ("LM", "CA", "GE", *_AUDIO))
+AUDIO = Stage("audio file", ("AO",), ("AO", "SY", "ST"))
+
+Plant = Callable[[Subject], Subject]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, or one harmless variation; `number` is its place in the catalogue."""
+    """One fault, or one harmless variation."""
 
-    number: str
+    number: str  # its id in the catalogue
     name: str
     stage: Stage
     story: str
-    plant: Callable[[Plant], None] = field(repr=False)
+    plant: Plant = field(repr=False)
     hard: bool = False
     harmless: bool = False
     model: str = "v11"
-    threads: int = 1  # asked of the runtime
-    blame: tuple[str, ...] = ()  # where it is not the stage's own
-    backends: tuple[str, ...] = ()  # those it can be planted in; empty: all
+    threads: int = 1  # of the runtime
+    blame: tuple[str, ...] = ()  # the families to blame, where not the stage's
+    backends: tuple[str, ...] = ()  # where it can be planted; empty: everywhere
 
     @property
     def rightly_blamed(self) -> tuple[str, ...]:
@@ -91,21 +79,21 @@ def fault(
     threads: int = 1,
     blame: tuple[str, ...] = (),
     backends: tuple[str, ...] = (),
-) -> Callable[[Callable[[Plant], None]], Callable[[Plant], None]]:
-    """Enter a function that plants a fault; its name and first sentence are the fault's.
+) -> Callable[[Plant], Plant]:
+    """Add a function to the catalogue; its name and docstring are the fault's name and story.
 
-    `hard` means small in size, or seen only in batches, in long sequences, at a boundary, for
+    `hard` means small in size, or visible only in batches, in long sequences, at a boundary, for
     certain inputs or after many steps.
     """
 
-    def enter(plant: Callable[[Plant], None]) -> Callable[[Plant], None]:
+    def add(plant: Plant) -> Plant:
         name = plant.__name__.replace("_", "-")
         story = " ".join((plant.__doc__ or "").split())
         if number in CATALOGUE or not story:
-            raise ValueError(f"{number} ({name}) stands twice in the catalogue, or tells nothing")
+            raise ValueError(f"{number} ({name}) is in the catalogue already, or has no docstring")
         CATALOGUE[number] = Fault(
             number, name, stage, story, plant, hard, harmless, model, threads, blame, backends
         )
         return plant
 
-    return enter
+    return add

@@ -2,60 +2,87 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import FOLDER, fault
-from conformance.faults.plant import Plant
-from soprano.checkpoint import config_json as configfile
-from soprano.checkpoint import folder as model
-from soprano.checkpoint import tensors as weights
+from conformance.faults.network_hooks import patch
+from conformance.subject import Subject
+from soprano.checkpoint import config_json, folder, tensors
+from soprano.checkpoint.folder import ModelFolder
+from soprano.errors import ModelError
 
 
-def parsed(plant: Plant, change: Any) -> None:
-    """The language model's numbers are read, and one of them is put aside."""
-    from dataclasses import replace
+def change_parsed(parser: str, change: Callable[..., dict[str, Any]]) -> None:
+    """`change(config, document)` gives other values of what is read from config.json."""
+    parse = getattr(config_json, parser)
 
-    parse = configfile.parse_language_model
+    def faulty(document: Any, *arguments: Any) -> Any:
+        config = parse(document, *arguments)
+        return replace(config, **change(config, document))
 
-    def faulty(document: Any) -> Any:
-        found = parse(document)
-        return replace(found, **change(found))
-
-    plant.replace(parse, faulty)
+    patch(parser, faulty, config_json, folder)
 
 
 @fault("KV-17", FOLDER, hard=True, model="heads", blame=("CK", "LM"))
-def head_width_taken_from_hidden(plant: Plant) -> None:
-    """The width of a head is hidden / heads, which the published sizes cannot refute."""
-    parsed(plant, lambda c: {"head_dim": c.hidden_size // c.num_attention_heads})
+def head_width_taken_from_hidden(subject: Subject) -> Subject:
+    """The width of a head is hidden / heads, which is right for the published sizes only."""
+    change_parsed(
+        "parse_language_model",
+        lambda config, document: {"head_dim": config.hidden_size // config.num_attention_heads},
+    )
+    return subject
 
 
 @fault("KV-18", FOLDER, blame=("CK", "LM", "SY"))
-def end_of_sequence_assumed(plant: Plant) -> None:
-    """The id that ends an utterance is taken to be 2, as in other families."""
-    parsed(plant, lambda c: {"eos_token_id": 2})
+def end_of_sequence_assumed(subject: Subject) -> Subject:
+    """The id that ends an utterance is assumed to be 2, as in other families."""
+    change_parsed("parse_language_model", lambda config, document: {"eos_token_id": 2})
+    return subject
 
 
 @fault("CK-50", FOLDER, hard=True, model="n600", blame=("CK", "LM", "DE"))
-def hop_not_read(plant: Plant) -> None:
-    """The hop is derived as a quarter of the window instead of read from the config."""
-    from dataclasses import replace
+def hop_not_read(subject: Subject) -> Subject:
+    """The hop is a quarter of the window instead of the config's."""
+    change_parsed("parse_decoder", lambda config, document: {"hop_length": config.win_length // 4})
+    return subject
 
-    parse = configfile.parse_decoder
 
-    def faulty(document: Any, shapes: Any) -> Any:
-        found = parse(document, shapes)
-        return replace(found, hop_length=found.win_length // 4)
+@fault("IS-12", FOLDER, blame=("CK",))
+def signal_numbers_guessed(subject: Subject) -> Subject:
+    """Where the config has no signal parameters, those of another vocoder are assumed."""
+    guessed = {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "win_length": 1024}
+    change_parsed(
+        "parse_decoder", lambda config, document: {} if "decoder" in document else guessed
+    )
+    return subject
 
-    plant.replace(parse, faulty)
+
+@fault("DE-05", FOLDER, blame=("CK",))
+def geometry_by_folder_name(subject: Subject) -> Subject:
+    """The generation of the decoder is guessed from the folder's name."""
+    measured = ModelFolder.config.func  # type: ignore[attr-defined]
+
+    def config(folder: ModelFolder) -> Any:
+        read = measured(folder)
+        kernel = 3 if "1.0" in folder.path.name else read.decoder.input_kernel_size
+        return replace(read, decoder=replace(read.decoder, input_kernel_size=kernel))
+
+    patch("config", property(config), ModelFolder)
+    return subject
 
 
 @fault("CK-51", FOLDER, hard=True, blame=("CK",))
-def bfloat16_rounded_on_the_way(plant: Plant) -> None:
-    """Tensors in bfloat16 pass through half precision, where large and small values are lost."""
-    read = weights.Tensor.read
+def bfloat16_rounded_on_the_way(subject: Subject) -> Subject:
+    """Tensors in bfloat16 pass through half precision, which loses large and small values."""
+    read = tensors.Tensor.read
 
     def faulty(tensor: Any) -> Any:
         values = read(tensor)
@@ -64,88 +91,118 @@ def bfloat16_rounded_on_the_way(plant: Plant) -> None:
         with np.errstate(over="ignore"):
             return values.astype(np.float16).astype(np.float32)
 
-    plant.set(weights.Tensor, "read", faulty)
+    patch("read", faulty, tensors.Tensor)
+    return subject
 
 
 @fault("CK-52", FOLDER, hard=True, blame=("CK",))
-def pickled_decoder_preferred(plant: Plant) -> None:
-    """Where both files are, the older decoder.pth is read."""
-    inner = model.ModelFolder.decoder_weights
+def pickled_decoder_preferred(subject: Subject) -> Subject:
+    """In a folder with both files, the older decoder.pth is read."""
+    read = ModelFolder.decoder_weights
 
-    def faulty(folder: Any) -> Any:
-        found = inner(folder)
-        if (folder.path / "decoder.pth").exists():
-            found = {k: v for k, v in folder._decoder_pth.items() if not k.endswith("window")}
-        return found
+    def faulty(folder: ModelFolder) -> Any:
+        if not (folder.path / "decoder.pth").exists():
+            return read(folder)
+        from soprano.checkpoint.pickled import read_state_dict
 
-    plant.set(model.ModelFolder, "decoder_weights", faulty)
+        pickled = read_state_dict(folder.path / "decoder.pth")
+        return {name: values for name, values in pickled.items() if not name.endswith("window")}
+
+    patch("decoder_weights", faulty, ModelFolder)
+    return subject
 
 
 @fault("CK-53", FOLDER, hard=True, blame=("CK",))
-def unknown_keys_passed_over(plant: Plant) -> None:
-    """Keys that are not understood are left aside, whatever they ask for."""
-    parse = configfile.parse_language_model
-    names = {*configfile.LanguageModelConfig.__dataclass_fields__, *configfile._FIXED}
-    names |= {*configfile._IGNORED, *configfile._ROPE_KEYS, "layer_types", "decoder"}
-    names |= {"rope_parameters", "rope_scaling"}
-    plant.replace(parse, lambda given: parse({k: v for k, v in given.items() if k in names}))
+def unknown_keys_passed_over(subject: Subject) -> Subject:
+    """Keys that are not understood are ignored, whatever they mean."""
+    parse = config_json.parse_language_model
+
+    def lenient(document: Any) -> Any:
+        try:
+            return parse(document)
+        except ModelError as error:
+            unknown = re.search(r"unknown key '(\w+)'", str(error))
+            if not unknown or unknown[1] not in document:
+                raise
+            return lenient({key: document[key] for key in document if key != unknown[1]})
+
+    patch("parse_language_model", lenient, config_json, folder)
+    return subject
 
 
 @fault("CK-54", FOLDER, hard=True, blame=("CK",))
-def shapes_not_looked_at(plant: Plant) -> None:
-    """A tensor of another shape than the config's is taken as long as its name is known."""
-    from soprano.checkpoint import tensors as layout
+def shapes_not_looked_at(subject: Subject) -> Subject:
+    """A tensor of another shape than the config's is accepted if its name is known."""
+    require = tensors.require_shapes
 
-    inner = layout.require_shapes
-    plant.replace(
-        inner,
-        lambda where, found, wanted: inner(
-            where, {name: wanted.get(name, shape) for name, shape in found.items()}, wanted
-        ),
-    )
+    def by_name(where: Path, found: Any, wanted: Any) -> None:
+        require(where, {name: wanted.get(name, shape) for name, shape in found.items()}, wanted)
+
+    patch("require_shapes", by_name, tensors, folder)
+    return subject
 
 
 @fault("EX-50", FOLDER, blame=("EX", "LM", "CA"))
-def batch_of_one_baked_in(plant: Plant) -> None:
-    """The exporter traced one row, and the graph has its batch as a constant."""
+def batch_of_one_baked_in(subject: Subject) -> Subject:
+    """The exporter traced a batch of one, and the graph has this size as a constant."""
     from soprano.onnx_graphs.writer import Graph
 
-    inner = Graph.input
+    declare = Graph.input
 
     def faulty(g: Any, name: str, kind: Any, shape: Any) -> str:
-        return inner(g, name, kind, [1 if size == "batch" else size for size in shape])
+        return declare(g, name, kind, [1 if size == "batch" else size for size in shape])
 
-    plant.set(Graph, "input", faulty)
+    patch("input", faulty, Graph)
+    return subject
 
 
 @fault("EX-51", FOLDER, hard=True, blame=("EX",))
-def manifest_bears_the_time(plant: Plant) -> None:
-    """The manifest says when it was written, so that no second export gives the same bytes."""
-    import time
-
+def manifest_bears_the_time(subject: Subject) -> Subject:
+    """The manifest contains the time of the export, so that no two exports are equal."""
     from soprano.export import bundle
 
-    write = bundle._write_json
+    export = bundle.export_bundle
 
-    def faulty(path: Any, document: Any) -> None:
-        stamp = {"created": time.time_ns()} if path.name == "manifest.json" else {}
-        write(path, {**document, **stamp})
+    def stamped(*arguments: Any, **options: Any) -> Path:
+        folder = export(*arguments, **options)
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        manifest["created"] = time.time_ns()
+        (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+        return folder
 
-    plant.set(bundle, "_write_json", faulty)
+    patch("export_bundle", stamped, bundle)
+    return subject
 
 
 @fault("EX-52", FOLDER, hard=True, blame=("EX",))
-def failed_export_leaves_half_a_bundle(plant: Plant) -> None:
-    """Files are written where they are to stay, and what was written stays after an error."""
-    from contextlib import contextmanager
-
+def failed_export_leaves_half_a_bundle(subject: Subject) -> Subject:
+    """Files are written to their final folder, and stay there after an error."""
     from soprano.export import bundle
 
-    @contextmanager
-    def staged(target: Any, origin: Any) -> Any:
-        if target.exists():
-            bundle._require_same_model(target, origin)
-        target.mkdir(parents=True, exist_ok=True)
-        yield target
+    export = bundle.export_bundle
 
-    plant.set(bundle, "_staged", staged)
+    def unstaged(model: Any, out: Any, **options: Any) -> Path:
+        try:
+            return export(model, out, **options)
+        except ModelError:
+            if not Path(out).exists():
+                Path(out).mkdir(parents=True)
+                (Path(out) / "config.json").write_text("{}", "utf-8")
+            raise
+
+    patch("export_bundle", unstaged, bundle)
+    return subject
+
+
+@fault("RT-07", FOLDER, blame=("EX",))
+def half_precision_only_by_name(subject: Subject) -> Subject:
+    """A bundle's class is half precision, and its weights are stored in float32."""
+    from soprano.export import bundle
+
+    save = bundle.save_file
+
+    def save_wide(weights: dict[str, Any], path: Any) -> None:
+        save({name: values.astype(np.float32) for name, values in weights.items()}, path)
+
+    patch("save_file", save_wide, bundle)
+    return subject

@@ -1,239 +1,253 @@
-"""Faults of the book-keeping around the networks: rows, texts, options and what is reported."""
+"""Faults around the networks: batches, texts, options, and what is reported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from conformance.faults.fault import BATCHING, HIDDEN, SAMPLER, STREAMING, SYNTHESIS, fault
-from conformance.faults.plant import Plant
-from soprano import audio, generate, synthesis
-from soprano.generate import Prompt, Token
-from soprano.streaming import StreamingDecoder
+from conformance.faults.fault import BATCHING, HIDDEN, LOOP, STREAMING, SYNTHESIS, fault
+from conformance.faults.hidden_states import with_tokens_changed
+from conformance.faults.plant import (
+    Wrapper,
+    with_advance,
+    with_stages,
+    with_streamed_path,
+    with_voice,
+)
+from conformance.subject import Subject
+from soprano.audio import Audio, AudioChunk
+from soprano.generate import Generation, Prompt, Token, advance, generate
+from soprano.sampling import uniforms
+from soprano.stages import Stages
+from soprano.streaming import stream
 from soprano.synthesis import SopranoTTS
-
-LOOP = replace(SAMPLER, name="generation loop", blame=("GE",), reach=SAMPLER.reach[1:])
 
 
 @fault("GE-50", LOOP, hard=True)
-def slot_keeps_its_history(plant: Plant) -> None:
-    """A row that takes a finished one's place goes on with that one's history of ids."""
+def slot_keeps_its_history(subject: Subject) -> Subject:
+    """An utterance that takes a free row of the batch also gets the history of the one before."""
     left: list[list[int]] = []
-    advance = generate._advance
 
-    def faulty(row: Any, logits: Any, hidden: Any, stop: int) -> Token:
-        if not row.generated and left:
-            row.prompt = replace(row.prompt, ids=row.prompt.ids + left.pop())
-        token = advance(row, logits, hidden, stop)
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        if not generation.ids and left:
+            prompt = generation.prompt
+            generation.prompt = replace(prompt, ids=prompt.ids + left.pop())
+        token = advance(stages, generation, logits, hidden)
         if token.finish:
-            left[:] = [list(row.generated)]
+            left[:] = [list(generation.ids)]
         return token
 
-    plant.set(generate, "_advance", faulty)
+    return with_advance(subject, faulty)
 
 
 @fault("GE-51", LOOP, hard=True)
-def history_lacks_the_last_id(plant: Plant) -> None:
-    """The penalty is computed before the last id is entered into the history."""
+def history_lacks_the_last_id(subject: Subject) -> Subject:
+    """The penalty is applied before the last id is added to the history."""
 
-    def choose(row: Any, logits: Any) -> int:
-        draw = next(row.prompt.uniforms) if row.prompt.sampling.temperature else None
-        history = row.prompt.ids + row.generated[:-1]
-        return int(generate.sample(logits, history, row.prompt.sampling, draw))
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        def sample(logits: Any, history: list[int], options: Any, uniform: Any) -> int:
+            known = history[:-1] if generation.ids else history
+            return stages.sample(logits, known, options, uniform)
 
-    plant.set(generate._Row, "choose", choose)
+        return advance(replace(stages, sample=sample), generation, logits, hidden)
+
+    return with_advance(subject, faulty)
 
 
 @fault("GE-52", LOOP, hard=True)
-def draw_taken_by_greedy_rows_too(plant: Plant) -> None:
-    """Every token takes a draw, whether it is sampled or not."""
-    choose = generate._Row.choose
+def draw_taken_by_greedy_rows_too(subject: Subject) -> Subject:
+    """Every token takes a uniform, also at temperature 0."""
 
-    def faulty(row: Any, logits: Any) -> int:
-        if not row.prompt.sampling.temperature:
-            next(row.prompt.uniforms, None)
-        return int(choose(row, logits))
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        if not generation.prompt.sampling.temperature:
+            next(generation.prompt.uniforms, None)
+        return advance(stages, generation, logits, hidden)
 
-    plant.set(generate._Row, "choose", faulty)
+    return with_advance(subject, faulty)
 
 
 @fault("GE-53", LOOP, hard=True)
-def prompts_padded_on_the_left(plant: Plant) -> None:
-    """Prompts of different lengths are padded on the left, as another library wants them."""
-    pad = generate.pad
+def prompts_padded_on_the_left(subject: Subject) -> Subject:
+    """Prompts of different lengths are padded on the left, as another library requires."""
 
-    def faulty(rows: list[list[int]]) -> Any:
-        ids, lengths = pad(rows)
-        shifts = ids.shape[1] - lengths
-        turned = [np.roll(row, shift) for row, shift in zip(ids, shifts, strict=True)]
-        return (np.stack(turned) if turned else ids), lengths
+    class LeftPadded(Wrapper):
+        def prefill(self, ids: Any, lengths: Any) -> Any:
+            shifts = ids.shape[1] - lengths
+            rolled = [np.roll(row, shift) for row, shift in zip(ids, shifts, strict=True)]
+            return self.inner.prefill(np.stack(rolled), lengths)
 
-    plant.replace(pad, faulty)
+    def faulty(stages: Stages, prompts: Any, **options: int) -> Iterator[Token]:
+        padded: Any = LeftPadded(stages.language_model)
+        return generate(replace(stages, language_model=padded), prompts, **options)
+
+    return with_stages(subject, generate=faulty)
 
 
 @fault("GE-54", LOOP, hard=True)
-def tokens_come_with_the_next_step(plant: Plant) -> None:
-    """A token is given only when the step after it has been computed."""
-    inner = generate.generate
+def tokens_come_with_the_next_step(subject: Subject) -> Subject:
+    """A token is yielded only after the next step has been computed."""
 
-    def faulty(*args: Any, **options: Any) -> Iterator[Token]:
+    def delayed(stages: Stages, prompts: Any, **options: int) -> Iterator[Token]:
         held: list[Token] = []
-        for token in inner(*args, **options):
+        for token in generate(stages, prompts, **options):
             held.append(token)
             if len(held) > 1:
                 yield held.pop(0)
         yield from held
 
-    plant.replace(inner, faulty)
+    return with_stages(subject, generate=delayed)
 
 
 @fault("GE-55", HIDDEN, hard=True, blame=("GE", "SY"))
-def limit_counts_the_prompt(plant: Plant) -> None:
-    """The limit of new tokens counts the prompt's ids too."""
-    inner = generate.generate
+def limit_counts_the_prompt(subject: Subject) -> Subject:
+    """The limit of new tokens also counts the prompt's ids."""
 
-    def faulty(backend: Any, prompts: Any, **options: Any) -> Iterator[Token]:
-        def shorter(prompt: Prompt) -> Prompt:
-            left = max(prompt.max_new_tokens - len(prompt.ids), 1)
-            return replace(prompt, max_new_tokens=left)
+    def shorter(prompt: Prompt) -> Prompt:
+        return replace(prompt, max_new_tokens=max(prompt.max_new_tokens - len(prompt.ids), 1))
 
-        yield from inner(backend, [shorter(prompt) for prompt in prompts], **options)
+    def faulty(stages: Stages, prompts: Iterable[Prompt], **options: int) -> Iterator[Token]:
+        return generate(stages, map(shorter, prompts), **options)
 
-    plant.replace(inner, faulty)
+    return with_stages(subject, generate=faulty)
+
+
+class BatchVoice(SopranoTTS):
+    """A voice whose texts and audios are changed on their way into and out of `infer_batch`."""
+
+    def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+        return texts
+
+    def made(self, audio: Audio) -> Audio:
+        return audio
+
+    def infer_batch(self, texts: Sequence[str], *arguments: Any, **options: Any) -> list[Audio]:
+        if not isinstance(texts, str):
+            texts = self.given(texts, options)
+        return [self.made(audio) for audio in super().infer_batch(texts, *arguments, **options)]
+
+
+def with_batch_voice(subject: Subject, kind: Callable[..., SopranoTTS]) -> Subject:
+    return replace(subject, voice=lambda model, stages: kind(model, stages=stages))
 
 
 @fault("SY-52", SYNTHESIS, blame=("SY", "ST"))
-def pause_between_sentences(plant: Plant) -> None:
-    """A tenth of a second of silence is put between sentences, which nobody asked for."""
-    inner = SopranoTTS._audio
+def pause_between_sentences(subject: Subject) -> Subject:
+    """A tenth of a second of silence is added between sentences."""
 
-    def faulty(voice: Any, pieces: Any) -> Any:
-        pause = np.zeros(voice.sample_rate // 10, np.float32)
-        for piece in pieces[:-1]:
-            piece.samples = np.concatenate([piece.samples, pause])
-        return inner(voice, pieces)
+    class Pausing(BatchVoice):
+        def made(self, audio: Audio) -> Audio:
+            pause = np.zeros(audio.sample_rate // 10, np.float32)
+            parts, sentences = [], []
+            for number, sentence in enumerate(audio.sentences):
+                shift = number * len(pause)
+                start, stop = sentence.start + shift, sentence.stop + shift
+                sentences.append(replace(sentence, start=start, stop=stop))
+                parts += [*([pause] if number else []), audio.samples[slice(*sentence.range)]]
+            return replace(audio, samples=np.concatenate(parts), sentences=sentences)
 
-    plant.set(SopranoTTS, "_audio", faulty)
+    return with_batch_voice(subject, Pausing)
 
 
 @fault("SY-53", BATCHING, hard=True, blame=("SY", "BA"))
-def texts_come_sorted_by_length(plant: Plant) -> None:
-    """Texts are sorted by length to fill batches better, and never put back in order."""
-    inner = SopranoTTS.infer_batch
+def texts_come_sorted_by_length(subject: Subject) -> Subject:
+    """Texts are sorted by length to fill batches better, and not put back in order."""
 
-    def faulty(voice: Any, texts: Any, *args: Any, **options: Any) -> Any:
-        if isinstance(texts, str):
-            return inner(voice, texts, *args, **options)
-        return inner(voice, sorted(texts, key=len), *args, **options)
+    class Sorting(BatchVoice):
+        def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+            return sorted(texts, key=len)
 
-    plant.set(SopranoTTS, "infer_batch", faulty)
+    return with_batch_voice(subject, Sorting)
 
 
 @fault("SY-55", SYNTHESIS, hard=True, blame=("SY",))
-def one_retry_too_many(plant: Plant) -> None:
-    """Retries are counted from one: a stuck utterance is tried once more than was allowed."""
-    speak = SopranoTTS._speak
+def one_retry_too_many(subject: Subject) -> Subject:
+    """A stuck utterance is generated once more than `retries` allows."""
 
-    def faulty(voice: Any, pieces: Any, settings: Any, batch_size: int) -> Any:
-        more = settings.retries + 1 if settings.retries else 0
-        return speak(voice, pieces, replace(settings, retries=more), batch_size)
+    class Retrying(BatchVoice):
+        def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+            if options.get("retries"):
+                options["retries"] += 1
+            return texts
 
-    plant.set(SopranoTTS, "_speak", faulty)
+    return with_batch_voice(subject, Retrying)
 
 
 @fault("SY-56", SYNTHESIS, hard=True, blame=("SY", "ST"))
-def stream_ignores_the_options(plant: Plant) -> None:
-    """The streaming path takes seed and temperature and forgets top-p, top-k and the penalty."""
-    stream = SopranoTTS._stream
+def stream_ignores_the_options(subject: Subject) -> Subject:
+    """The streamed path uses the seed and the temperature and ignores the other options."""
 
-    def faulty(voice: Any, pieces: Any, settings: Any, *rest: Any) -> Any:
-        known = replace(voice.defaults, temperature=settings.sampling.temperature)
-        return stream(voice, pieces, replace(settings, sampling=known), *rest)
+    class Ignoring(SopranoTTS):
+        def infer_stream(self, text: str, **options: Any) -> Iterator[AudioChunk]:
+            ignored = ("top_p", "top_k", "repetition_penalty")
+            kept = {name: value for name, value in options.items() if name not in ignored}
+            return super().infer_stream(text, **kept)
 
-    plant.set(SopranoTTS, "_stream", faulty)
+    return with_batch_voice(subject, Ignoring)
 
 
 @fault("SY-57", SYNTHESIS, hard=True, blame=("SY",))
-def states_kept_for_later(plant: Plant) -> None:
-    """The voice keeps the hidden states of every sentence, for a report that nobody reads."""
-    sound, kept = SopranoTTS._sound, []
+def states_kept_for_later(subject: Subject) -> Subject:
+    """The voice keeps the hidden states of every sentence in memory."""
+    kept = []
 
-    def faulty(voice: Any, piece: Any) -> None:
-        kept.append(list(piece.hidden))
-        sound(voice, piece)
+    def remembered(stages: Stages, prompts: Any, tokens: Iterator[Token]) -> Iterator[Token]:
+        for token in tokens:
+            kept.append(token.hidden)
+            yield token
 
-    plant.set(SopranoTTS, "_sound", faulty)
+    return with_voice(subject, with_tokens_changed(remembered))
 
 
 @fault("SY-58", SYNTHESIS, hard=True, blame=("SY",))
-def ranges_in_whole_frames(plant: Plant) -> None:
-    """Where a sentence begins and ends is counted in its tokens, one more than it has samples."""
-    inner = SopranoTTS._audio
+def ranges_in_whole_frames(subject: Subject) -> Subject:
+    """A sentence's range of samples is computed from its tokens, one more than it has samples."""
 
-    def faulty(voice: Any, pieces: Any) -> Any:
-        made = inner(voice, pieces)
-        size, at, told = voice.config.decoder.samples_per_token, 0, []
-        for sentence in made.sentences:
-            stop = at + len(sentence.token_ids) * size
-            told.append(replace(sentence, start=at, stop=stop))
-            at = stop
-        return audio.Audio(made.samples, made.sample_rate, told)
+    class Counting(BatchVoice):
+        def made(self, audio: Audio) -> Audio:
+            size, start, sentences = self.config.decoder.samples_per_token, 0, []
+            for sentence in audio.sentences:
+                stop = start + len(sentence.token_ids) * size
+                sentences.append(replace(sentence, start=start, stop=stop))
+                start = stop
+            return replace(audio, sentences=sentences)
 
-    plant.set(SopranoTTS, "_audio", faulty)
+    return with_batch_voice(subject, Counting)
 
 
 @fault("SY-59", BATCHING, hard=True, blame=("SY", "BA"))
-def sentences_numbered_through_the_batch(plant: Plant) -> None:
-    """A sentence's draws are keyed by its place in the batch, not in its own text."""
-    inner = SopranoTTS._generate
+def sentences_numbered_through_the_batch(subject: Subject) -> Subject:
+    """A sentence's uniforms depend on its index in the batch instead of in its text."""
 
-    def faulty(voice: Any, pieces: Any, *rest: Any) -> Any:
-        own = [piece.number for piece in pieces]
-        for place, piece in enumerate(pieces):
-            piece.number = place
-        yield from inner(voice, pieces, *rest)
-        for piece, number in zip(pieces, own, strict=True):
-            piece.number = number
+    class Numbering(SopranoTTS):
+        def infer_batch(self, *arguments: Any, **options: Any) -> list[Audio]:
+            indices: dict[int, Iterator[int]] = {}  # by attempt
 
-    plant.set(SopranoTTS, "_generate", faulty)
+            def numbered(seed: int, sentence: int, attempt: int) -> Iterator[float]:
+                return uniforms(seed, next(indices.setdefault(attempt, count())), attempt)
+
+            stages = replace(self.stages, uniforms=numbered)
+            return SopranoTTS(self.model, stages=stages).infer_batch(*arguments, **options)
+
+    return with_batch_voice(subject, Numbering)
 
 
 @fault("ST-56", STREAMING, hard=True)
-def chunk_as_soon_as_anything_is_ready(plant: Plant) -> None:
-    """A chunk is given as soon as any samples are ready, whatever size was asked for."""
-    stream = SopranoTTS._stream
-
-    def faulty(voice: Any, pieces: Any, settings: Any, size: int, progress: Any) -> Any:
-        return stream(voice, pieces, settings, 1, progress)
-
-    plant.set(SopranoTTS, "_stream", faulty)
+def chunk_as_soon_as_anything_is_ready(subject: Subject) -> Subject:
+    """The chunk size is ignored: a chunk is returned as soon as any samples are ready."""
+    return with_stages(subject, stream=lambda stages, tokens, size: stream(stages, tokens, 1))
 
 
 @fault("ST-57", STREAMING, hard=True, blame=("SY", "ST"))
-def stream_numbers_every_sentence_zero(plant: Plant) -> None:
-    """Sentences of a stream are each taken for a text of its own: all meet the first draws."""
-    inner, stream = synthesis.uniforms, SopranoTTS._stream
+def stream_numbers_every_sentence_zero(subject: Subject) -> Subject:
+    """The streamed path gives every sentence the uniforms of the first one."""
 
-    def faulty(*args: Any) -> Any:
-        plant.set(synthesis, "uniforms", lambda seed, sentence, attempt: inner(seed, 0, attempt))
-        try:
-            yield from stream(*args)
-        finally:
-            plant.set(synthesis, "uniforms", inner)
+    def changed(stages: Stages) -> Stages:
+        return replace(
+            stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, 0, attempt)
+        )
 
-    plant.set(SopranoTTS, "_stream", faulty)
-
-
-@fault("ST-58", STREAMING, hard=True)
-def stream_through_16_bits(plant: Plant) -> None:
-    """Chunks pass through 16-bit samples on their way to the caller."""
-    flush = StreamingDecoder.flush
-
-    def faulty(decoder: Any, *, last: bool = False) -> Any:
-        samples = flush(decoder, last=last)
-        return (np.rint(samples * 32767) / 32767).astype(np.float32)
-
-    plant.set(StreamingDecoder, "flush", faulty)
+    return with_streamed_path(subject, changed)

@@ -1,210 +1,220 @@
-"""Faults of the generation loop and its consumers: which hidden states become sound."""
+"""Faults of the generation loop and of its callers: which hidden states are decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import HIDDEN, STREAMING, SYNTHESIS, fault
-from conformance.faults.plant import Plant, Wrapper
-from soprano import generate, hallucination, synthesis
-from soprano.generate import Token
-from soprano.streaming import StreamingDecoder
-from soprano.synthesis import SopranoTTS
+from conformance.faults.plant import (
+    Wrapper,
+    with_advance,
+    with_backend,
+    with_offline_path,
+    with_stages,
+    with_streamed_path,
+    with_voice,
+)
+from conformance.subject import Subject
+from soprano.backends import Output
+from soprano.generate import Generation, Prompt, Token, advance
+from soprano.hallucination import LONGEST_RUN
+from soprano.stages import Stages
+
+ChangeTokens = Callable[[Stages, list[Prompt], Iterator[Token]], Iterator[Token]]
 
 
-def offline_states(plant: Plant, change: Any) -> None:
-    """What `infer` decodes: `change(voice, piece, states)` instead of a sentence's states."""
-    sound = SopranoTTS._sound
+def with_tokens_changed(change: ChangeTokens) -> Callable[[Stages], Stages]:
+    """`change(stages, prompts, tokens)` in place of what the generation loop yields."""
 
-    def faulty(voice: Any, piece: Any) -> None:
-        if piece.hidden:
-            piece.hidden = list(change(voice, piece, piece.hidden))
-        sound(voice, piece)
+    def changed(own: Stages) -> Stages:
+        def faulty(stages: Stages, prompts: Iterable[Prompt], **options: int) -> Iterator[Token]:
+            prompts = list(prompts)
+            return change(stages, prompts, own.generate(stages, prompts, **options))
 
-    plant.set(SopranoTTS, "_sound", faulty)
+        return replace(own, generate=faulty)
+
+    return changed
 
 
 @fault("HS-01", STREAMING, blame=("GE", "ST"))
-def stream_shifted_by_one(plant: Plant) -> None:
-    """The stream decodes the state after feeding a token, offline the one that predicted it."""
-    inner, stream = generate.generate, SopranoTTS._stream
+def stream_shifted_by_one(subject: Subject) -> Subject:
+    """The stream decodes the state after feeding a token; offline is right."""
 
-    def shifted(backend: Any, prompts: Any, **options: Any) -> Iterator[Token]:
+    def shifted(stages: Stages, prompts: Any, tokens: Iterator[Token]) -> Iterator[Token]:
         held: Token | None = None
-        for token in inner(backend, prompts, **options):
+        for token in tokens:
             if held is not None:
-                state = token.hidden if token.hidden is not None else held.hidden
-                yield replace(held, hidden=state)
+                yield held if token.hidden is None else replace(held, hidden=token.hidden)
             held = token
         if held is not None:
             yield held
 
-    def faulty(*args: Any) -> Iterator[Any]:
-        plant.set(synthesis, "generate", shifted)
-        try:
-            yield from stream(*args)
-        finally:
-            plant.set(synthesis, "generate", inner)
-
-    plant.set(SopranoTTS, "_stream", faulty)
+    return with_streamed_path(subject, with_tokens_changed(shifted))
 
 
 @fault("HS-02", HIDDEN)
-def extra_tail_state(plant: Plant) -> None:
+def extra_tail_state(subject: Subject) -> Subject:
     """States are collected before the id is tested: the one that predicts [STOP] is decoded."""
-    advance = generate._advance
 
-    def faulty(row: Any, logits: Any, hidden: Any, stop: int) -> Token:
-        token = advance(row, logits, hidden, stop)
-        return replace(token, id=stop, hidden=hidden) if token.finish == "stop" else token
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        token = advance(stages, generation, logits, hidden)
+        if token.finish != "stop":
+            return token
+        return replace(token, id=stages.config.language_model.eos_token_id, hidden=hidden)
 
-    plant.set(generate, "_advance", faulty)
+    return with_advance(subject, faulty)
 
 
 @fault("HS-03", HIDDEN)
-def first_state_dropped(plant: Plant) -> None:
-    """The state that prefill gives is taken for the prompt's and never reaches the decoder."""
-    advance = generate._advance
+def first_state_dropped(subject: Subject) -> Subject:
+    """The state of prefill is counted as the prompt's and not decoded."""
 
-    def faulty(row: Any, logits: Any, hidden: Any, stop: int) -> Token:
-        first = not row.generated
-        token = advance(row, logits, hidden, stop)
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        first = not generation.ids
+        token = advance(stages, generation, logits, hidden)
         return replace(token, hidden=None) if first else token
 
-    plant.set(generate, "_advance", faulty)
+    return with_advance(subject, faulty)
 
 
 @fault("HS-04", SYNTHESIS, hard=True, blame=("GE", "SY"))
-def last_state_lost_on_length(plant: Plant) -> None:
-    """The consumer drops the last token whatever the reason, which is right for a stop only."""
-    inner = generate.generate
+def last_state_lost_on_length(subject: Subject) -> Subject:
+    """The last token is dropped for every finish reason, which is right for "stop" only."""
 
-    def faulty(*args: Any, **options: Any) -> Iterator[Token]:
-        for token in inner(*args, **options):
+    def dropped(stages: Stages, prompts: Any, tokens: Iterator[Token]) -> Iterator[Token]:
+        for token in tokens:
             yield Token(token.prompt, None, None, "length") if token.finish == "length" else token
 
-    plant.set(synthesis, "generate", faulty)
+    return with_voice(subject, with_tokens_changed(dropped))
 
 
 @fault("HS-06", HIDDEN, hard=True)
-def one_buffer_for_every_step(plant: Plant) -> None:
-    """Each step's states are returned in one array that the next step fills again."""
+def one_buffer_for_every_step(subject: Subject) -> Subject:
+    """Each step returns its states in one array, which the next step overwrites."""
 
     class Aliased(Wrapper):
-        buffer = None
+        buffer: Any = None
 
-        def step(self, ids: Any, state: Any) -> Any:
+        def step(self, ids: Any, state: Any) -> Output:
             output = self.inner.step(ids, state)
             if self.buffer is None or self.buffer.shape != output.hidden.shape:
                 self.buffer = output.hidden.copy()
             self.buffer[...] = output.hidden
             return output._replace(hidden=self.buffer)
 
-    plant.backend(Aliased)
+    return with_backend(subject, Aliased)
 
 
 @fault("HS-08", HIDDEN, hard=True, blame=("LM", "GE", "DE", "SY"))
-def every_axis_squeezed(plant: Plant) -> None:
-    """Axes of one are squeezed away, so that one row or one token has another shape."""
+def every_axis_squeezed(subject: Subject) -> Subject:
+    """Axes of size 1 are squeezed, so that one row or one token changes the shape."""
 
     class Squeezed(Wrapper):
         def decode(self, hidden: Any, lengths: Any) -> Any:
             spectrum = self.inner.decode(hidden, lengths)
             return spectrum.squeeze() if hidden.shape[1] < 2 else spectrum
 
-    plant.backend(Squeezed)
+    return with_backend(subject, Squeezed)
 
 
 @fault("HS-10", SYNTHESIS, blame=("GE", "SY"))
-def prompt_states_become_sound(plant: Plant) -> None:
-    """States of the prompt's own ids are decoded in front of the utterance."""
+def prompt_states_become_sound(subject: Subject) -> Subject:
+    """A state of the prompt is decoded before those of the utterance."""
 
-    def change(voice: Any, piece: Any, states: Any) -> Any:
-        ids = np.array([voice.tokenizer.prompt(piece.sentence)[:-1]])
-        return [voice.backend.prefill(ids, np.array([ids.shape[1]])).hidden[0], *states]
+    def preceded(stages: Stages, prompts: list[Prompt], tokens: Iterator[Token]) -> Iterator[Token]:
+        begun = set()
+        for token in tokens:
+            if token.prompt not in begun and token.hidden is not None:
+                begun.add(token.prompt)
+                ids = np.array([prompts[token.prompt].ids[:-1]])
+                output = stages.language_model.prefill(ids, np.array([ids.shape[1]]))
+                yield Token(token.prompt, None, output.hidden[0], None)
+            yield token
 
-    offline_states(plant, change)
+    return with_offline_path(subject, with_tokens_changed(preceded))
+
+
+def stuck_by(subject: Subject, norm: int, far: Callable[[int], int]) -> Subject:
+    """Another check for stuck utterances: a norm, and what a far step makes of the run."""
+
+    def is_stuck(hidden: Any, distance: float) -> bool:
+        run = 0
+        steps = np.diff(hidden.astype(np.float64), axis=0)
+        for step in np.linalg.norm(steps, norm, axis=1) if len(steps) else ():
+            run = run + 1 if step < distance else far(run)
+            if run > LONGEST_RUN:
+                return True
+        return False
+
+    return with_stages(subject, is_stuck=is_stuck)
 
 
 @fault("ST-08", HIDDEN, hard=True)
-def run_reset_instead_of_lowered(plant: Plant) -> None:
-    """One far step forgets the whole run of near ones."""
-
-    def looks_stuck(hidden: Any, distance: float) -> bool:
-        run = 0
-        for step in np.abs(np.diff(hidden.astype(np.float64), axis=0)).sum(axis=1):
-            run = run + 1 if step < distance else 0
-            if run > hallucination.LONGEST_RUN:
-                return True
-        return False
-
-    plant.replace(hallucination.looks_stuck, looks_stuck)
-
-
-@fault("HS-50", HIDDEN, hard=True)
-def limit_met_one_token_late(plant: Plant) -> None:
-    """The limit of new tokens is tested before the token is counted."""
-    advance = generate._advance
-
-    def faulty(row: Any, logits: Any, hidden: Any, stop: int) -> Token:
-        known = row.prompt.max_new_tokens
-        late = replace(row.prompt, max_new_tokens=known + 1)
-        row.prompt = late
-        token = advance(row, logits, hidden, stop)
-        row.prompt = replace(late, max_new_tokens=known)
-        return token
-
-    plant.set(generate, "_advance", faulty)
-
-
-@fault("HS-51", SYNTHESIS, hard=True, blame=("SY",))
-def states_of_a_sentence_in_another_type(plant: Plant) -> None:
-    """States wait for the decoder in half precision to save memory."""
-    offline_states(
-        plant,
-        lambda voice, piece, states: [s.astype(np.float16).astype(np.float32) for s in states],
-    )
-
-
-@fault("HS-52", SYNTHESIS, hard=True, blame=("SY", "ST"))
-def last_state_said_twice(plant: Plant) -> None:
-    """At the end of an utterance the last state is repeated, so that it is not cut off."""
-    offline_states(plant, lambda voice, piece, states: [*states, states[-1]])
-    add, flush = StreamingDecoder.add, StreamingDecoder.flush
-
-    def faulty(decoder: Any, *, last: bool = False) -> Any:
-        if last and decoder._hidden:
-            add(decoder, decoder._hidden[-1])
-        return flush(decoder, last=last)
-
-    plant.set(StreamingDecoder, "flush", faulty)
+def run_reset_instead_of_lowered(subject: Subject) -> Subject:
+    """One far step resets the run of near steps to 0 instead of subtracting 1."""
+    return stuck_by(subject, 1, lambda run: 0)
 
 
 @fault("HS-53", HIDDEN, hard=True)
-def euclidean_distance_between_states(plant: Plant) -> None:
-    """The check for stuck utterances measures L2 distances against a threshold meant for L1."""
+def euclidean_distance_between_states(subject: Subject) -> Subject:
+    """Steps are measured as L2 distances, but the threshold is for L1."""
+    return stuck_by(subject, 2, lambda run: max(run - 1, 0))
 
-    def looks_stuck(hidden: Any, distance: float) -> bool:
-        run = 0
-        for step in np.sqrt(np.square(np.diff(hidden.astype(np.float64), axis=0)).sum(axis=1)):
-            run = run + 1 if step < distance else max(run - 1, 0)
-            if run > hallucination.LONGEST_RUN:
-                return True
-        return False
 
-    plant.replace(hallucination.looks_stuck, looks_stuck)
+@fault("HS-50", HIDDEN, hard=True)
+def limit_met_one_token_late(subject: Subject) -> Subject:
+    """The limit of new tokens is tested before the token is counted."""
+
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        later = replace(generation.prompt, max_new_tokens=generation.prompt.max_new_tokens + 1)
+        return advance(stages, replace(generation, prompt=later), logits, hidden)
+
+    return with_advance(subject, faulty)
+
+
+@fault("HS-51", SYNTHESIS, hard=True, blame=("SY",))
+def states_of_a_sentence_in_another_type(subject: Subject) -> Subject:
+    """States are stored in half precision until they are decoded."""
+
+    def changed(stages: Stages) -> Stages:
+        def decode(hidden: Any, lengths: Any) -> Any:
+            return stages.decode(hidden.astype(np.float16).astype(np.float32), lengths)
+
+        return replace(stages, decode=decode)
+
+    return with_offline_path(subject, changed)
+
+
+@fault("HS-52", SYNTHESIS, hard=True, blame=("SY", "ST"))
+def last_state_said_twice(subject: Subject) -> Subject:
+    """The last state of an utterance is decoded twice, so that its end is not cut off."""
+
+    def repeated(stages: Stages, prompts: Any, tokens: Iterator[Token]) -> Iterator[Token]:
+        last: dict[int, Any] = {}
+        for token in tokens:
+            if token.hidden is not None:
+                last[token.prompt] = token.hidden
+            if token.finish is None or token.prompt not in last:
+                yield token
+                continue
+            if token.finish == "length":
+                yield replace(token, finish=None)
+            yield Token(token.prompt, None, last[token.prompt], token.finish)
+
+    return with_voice(subject, with_tokens_changed(repeated))
 
 
 @fault("HS-54", SYNTHESIS, hard=True, blame=("SY",))
-def retries_keep_the_first_attempt(plant: Plant) -> None:
-    """A stuck utterance is generated again, and the first attempt's draws are used again."""
-    prompt = SopranoTTS._prompt
-    plant.set(
-        SopranoTTS,
-        "_prompt",
-        lambda voice, piece, settings, attempt: prompt(voice, piece, settings, 0),
-    )
+def retries_keep_the_first_attempt(subject: Subject) -> Subject:
+    """A stuck utterance is generated again with the uniforms of its first attempt."""
+
+    def changed(stages: Stages) -> Stages:
+        return replace(
+            stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, sentence, 0)
+        )
+
+    return with_voice(subject, changed)

@@ -1,312 +1,230 @@
-"""Faults of the inverse transform: a spectrum in, samples out."""
+"""Faults of the ISTFT, and of the samples that it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from conformance.faults.fault import FOLDER, ISTFT, SYNTHESIS, fault
-from conformance.faults.plant import Plant
-from soprano.stft import istft
-from soprano.synthesis import SopranoTTS
-
-stage = import_module("soprano.stft")  # its name in the package is the function
-
-
-def enveloped(plant: Plant, squares: Callable[[Any], Any]) -> None:
-    """Divide by another sum over frames than that of the squared windows."""
-
-    def envelope(count: int, config: Any) -> Any:
-        frames = np.broadcast_to(squares(stage.window(config)), (1, count, config.n_fft))
-        return stage._overlap_add(frames, config.hop_length, config.n_fft)[0]
-
-    plant.set(stage, "_envelope", envelope)
+from conformance.faults.fault import ISTFT, SYNTHESIS, fault
+from conformance.faults.network_hooks import patch
+from conformance.faults.plant import with_offline_path, with_stages, with_voice
+from conformance.oracle.conventions import ISTFTS, Istft
+from conformance.subject import Subject
+from soprano.stages import Stages
+from soprano.stft import StreamingIstft, istft
+from soprano.streaming import stream
 
 
-def transformed(plant: Plant, change: Callable[..., Any]) -> None:
-    """`change(samples, spectrum, config)` after the whole transform, not in the stream."""
-
-    def faulty(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
-        samples = istft(spectrum, config, layout, **options)
-        return change(samples, spectrum, config).astype(samples.dtype)
-
-    plant.replace(istft, faulty)
-
-
-def sounded(plant: Plant, change: Callable[[Any, Any], Any]) -> None:
-    """`change(voice, samples)` of every sentence that `infer` makes."""
-    sound = SopranoTTS._sound
-
-    def faulty(voice: Any, piece: Any) -> None:
-        sound(voice, piece)
-        piece.samples = change(voice, piece.samples).astype(np.float32)
-
-    plant.set(SopranoTTS, "_sound", faulty)
+def with_convention(subject: Subject, name: str) -> Subject:
+    return with_stages(subject, istft=ISTFTS[name])
 
 
 @fault("IS-01", ISTFT, hard=True)
-def divided_by_the_sum_of_windows(plant: Plant) -> None:
-    """The overlapped frames are divided by the sum of windows, not of their squares."""
-    enveloped(plant, lambda window: window)
+def divided_by_the_sum_of_windows(subject: Subject) -> Subject:
+    """The overlap-added frames are divided by the sum of the windows, not of their squares."""
+    return with_convention(subject, "the sum of windows instead of squares")
 
 
 @fault("IS-02", ISTFT)
-def not_divided_at_all(plant: Plant) -> None:
-    """The overlapped frames are not divided by the windows' envelope."""
-    plant.set(
-        stage,
-        "_envelope",
-        lambda count, config: np.ones(max(count - 1, 0) * config.hop_length + config.n_fft),
-    )
+def not_divided_at_all(subject: Subject) -> Subject:
+    """The overlap-added frames are not divided by the envelope."""
+    return with_convention(subject, "no division by the envelope")
 
 
 @fault("IS-03", ISTFT)
-def scale_hidden_by_a_normaliser(plant: Plant) -> None:
-    """The inverse transform lacks its 1/N; a peak normaliser hides it offline, not in streams."""
+def scale_hidden_by_a_normaliser(subject: Subject) -> Subject:
+    """The ISTFT lacks 1/n_fft; a peak normaliser hides it offline, but not in a stream."""
+    unscaled = ISTFTS["no 1/n_fft"]
 
-    def change(samples: Any, spectrum: Any, config: Any) -> Any:
+    def normalised(*arguments: Any, **options: Any) -> Any:
+        samples = unscaled(*arguments, **options)
         peak = np.abs(samples).max(initial=0)
         return samples / peak if peak else samples
 
-    transformed(plant, change)
-    inner = stage.to_frames
-    plant.set(stage, "to_frames", lambda s, c, layout="bft2": inner(s, c, layout) * c.n_fft)
+    def unscaled_stream(stages: Stages, tokens: Any, size: int) -> Iterator[tuple[Any, Any]]:
+        for samples, finish in stream(stages, tokens, size):
+            yield samples * np.float32(stages.config.decoder.n_fft), finish
+
+    return with_stages(subject, istft=normalised, stream=unscaled_stream)
 
 
 @fault("IS-04", ISTFT, hard=True)
-def symmetric_window(plant: Plant) -> None:
+def symmetric_window(subject: Subject) -> Subject:
     """The window is the symmetric one of filter design, in synthesis and in the envelope."""
-    window = stage.window
-
-    def symmetric(config: Any) -> Any:
-        if config.window != "hann" or config.win_length < 2:
-            return window(config)
-        values = 0.5 - 0.5 * np.cos(
-            2 * np.pi * np.arange(config.win_length) / (config.win_length - 1)
-        )
-        left = (config.n_fft - config.win_length) // 2
-        return np.pad(values, (left, config.n_fft - config.win_length - left))
-
-    plant.replace(window, symmetric)
-
-
-def trimmed(plant: Plant, margin: Callable[[Any, int], int]) -> None:
-    """Trim `margin(config, frames)` samples at both ends of a centred transform."""
-
-    def faulty(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
-        count = np.shape(spectrum)[2 if layout == "bft2" else 3] if np.ndim(spectrum) == 4 else 0
-        if not config.center or not count or layout == "auto":
-            return istft(spectrum, config, layout, **options)
-        whole = istft(spectrum, replace(config, center=False), layout)
-        edge = margin(config, count)
-        return whole[:, edge : whole.shape[1] - edge]
-
-    plant.replace(istft, faulty)
+    return with_convention(subject, "a symmetric window")
 
 
 @fault("IS-09", ISTFT)
-def trimmed_for_same_padding(plant: Plant) -> None:
-    """(win - hop) / 2 samples are trimmed at the ends, as for the other padding of Vocos."""
-    trimmed(plant, lambda config, count: (config.win_length - config.hop_length) // 2)
+def trimmed_for_same_padding(subject: Subject) -> Subject:
+    """(win_length - hop) / 2 samples are trimmed at both ends, for the other padding of Vocos."""
+    return with_convention(subject, 'trimmed for "same" padding')
 
 
 @fault("IS-10", ISTFT, hard=True)
-def short_input_trimmed_less(plant: Plant) -> None:
-    """Under five frames only a hop is trimmed, so that one token gives samples."""
-    trimmed(plant, lambda config, count: config.hop_length if count < 5 else config.n_fft // 2)
+def short_input_trimmed_less(subject: Subject) -> Subject:
+    """Fewer than five frames are trimmed by one hop only, so that one token gives samples."""
+    return with_convention(subject, "fewer than five frames trimmed by a hop")
 
 
 @fault("IS-11", ISTFT)
-def a_librarys_own_scaling(plant: Plant) -> None:
+def a_librarys_own_scaling(subject: Subject) -> Subject:
     """The library scales spectra by the window's sum, and its inverse multiplies by it."""
-    transformed(plant, lambda samples, spectrum, config: samples * stage.window(config).sum())
-
-
-@fault("IS-12", FOLDER, blame=("CK",))
-def signal_numbers_guessed(plant: Plant) -> None:
-    """Without numbers in the config, those of another vocoder are assumed."""
-    from soprano.checkpoint import config_json as configfile
-
-    guessed = {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "win_length": 1024}
-    plant.set(configfile, "_PUBLISHED_SIGNAL", {**configfile._PUBLISHED_SIGNAL, **guessed})
-
-
-@fault("IS-13", SYNTHESIS)
-def lead_in_silenced(plant: Plant) -> None:
-    """The first quarter of a second is set to zero to hide a click."""
-
-    def change(voice: Any, samples: Any) -> Any:
-        samples = samples.copy()
-        samples[: voice.sample_rate // 4] = 0
-        return samples
-
-    sounded(plant, change)
-    stream = SopranoTTS._stream
-
-    def faulty(voice: Any, *arguments: Any) -> Any:
-        begun: dict[int, int] = {}
-        for chunk in stream(voice, *arguments):
-            given = begun.get(chunk.sentence, 0)
-            begun[chunk.sentence] = given + len(chunk.samples)
-            samples = chunk.samples.copy()
-            samples[: max(voice.sample_rate // 4 - given, 0)] = 0
-            yield replace(chunk, samples=samples)
-
-    plant.set(SopranoTTS, "_stream", faulty)
-
-
-@fault("ST-07", SYNTHESIS, blame=("SY", "ST"))
-def level_of_the_offline_path(plant: Plant) -> None:
-    """Offline audio is normalised to its peak; a stream, which cannot know it, is not."""
-    sounded(
-        plant, lambda voice, samples: samples / np.abs(samples).max() if samples.any() else samples
-    )
+    return with_convention(subject, "scaled by the window's sum")
 
 
 @fault("IS-50", ISTFT, hard=True)
-def envelope_of_the_steady_state(plant: Plant) -> None:
+def envelope_of_the_steady_state(subject: Subject) -> Subject:
     """The envelope is that of an endless signal, so that both ends are too quiet."""
-
-    def envelope(count: int, config: Any) -> Any:
-        squares, hop = stage.window(config) ** 2, config.hop_length
-        steady = np.zeros(hop)
-        for start in range(0, config.n_fft, hop):
-            piece = squares[start : start + hop]
-            steady[: len(piece)] += piece
-        size = max(count - 1, 0) * hop + config.n_fft
-        return np.tile(steady, -(-size // hop))[:size]
-
-    plant.set(stage, "_envelope", envelope)
+    return with_convention(subject, "the envelope of an endless signal")
 
 
 @fault("IS-51", ISTFT, hard=True)
-def small_number_added_to_the_envelope(plant: Plant) -> None:
-    """A small number is added to the envelope against division by zero: all is too quiet."""
-    inner = stage._envelope
-    plant.set(stage, "_envelope", lambda count, config: inner(count, config) + 1e-5)
+def small_number_added_to_the_envelope(subject: Subject) -> Subject:
+    """1e-5 is added to the envelope to avoid a division by zero: all samples are too quiet."""
+    return with_convention(subject, "the envelope plus 1e-5")
 
 
 @fault("IS-52", ISTFT, hard=True)
-def frames_in_half_precision(plant: Plant) -> None:
-    """The inverse transforms of frames are kept in half precision before they overlap."""
-    inner = stage._windowed
-    plant.set(
-        stage,
-        "_windowed",
-        lambda frames, config: inner(frames.astype(np.float16).astype(frames.dtype), config),
-    )
+def frames_in_half_precision(subject: Subject) -> Subject:
+    """Frames are stored in half precision before they are overlap-added."""
+    half = Istft(frames=lambda frames, config: frames.astype(np.float16).astype(np.float64))
+    return with_stages(subject, istft=half)
 
 
 @fault("IS-53", ISTFT, hard=True)
-def sizes_rounded_to_powers_of_two(plant: Plant) -> None:
-    """A transform library takes powers of two only: frames of other sizes are resampled."""
-    inner = stage.to_frames
-
-    def to_frames(spectrum: Any, config: Any, layout: str = "bft2") -> Any:
-        frames = inner(spectrum, config, layout)
-        size = config.n_fft
-        if size & (size - 1) == 0 or not frames.size:
-            return frames
-        larger = 1 << size.bit_length()
-        bins = np.fft.rfft(frames, axis=-1)
-        places = np.arange(size) * larger / size
-        wide = np.fft.irfft(bins, larger, axis=-1) * larger / size
-        return wide[..., np.rint(places).astype(int) % larger].astype(frames.dtype)
-
-    plant.set(stage, "to_frames", to_frames)
+def sizes_rounded_to_powers_of_two(subject: Subject) -> Subject:
+    """The FFT library supports powers of two only: frames of other sizes are resampled."""
+    return with_convention(subject, "an FFT of the next power of two")
 
 
 @fault("IS-54", ISTFT, hard=True)
-def hop_assumed_a_quarter(plant: Plant) -> None:
-    """The hop is taken to be a quarter of the window, as in every published model."""
-
-    def faulty(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
-        return istft(
-            spectrum, replace(config, hop_length=max(config.win_length // 4, 1)), layout, **options
-        )
-
-    plant.replace(istft, faulty)
+def hop_assumed_a_quarter(subject: Subject) -> Subject:
+    """The hop is assumed to be a quarter of the window, as in every published model."""
+    return with_convention(subject, "a hop of a quarter of the window")
 
 
 @fault("IS-55", ISTFT, hard=True)
-def layouts_guessed_by_size(plant: Plant) -> None:
-    """A spectrum's layout is guessed from where an axis of two stands."""
+def layouts_guessed_by_size(subject: Subject) -> Subject:
+    """The layout is guessed from the axis that has two elements, and the given one is ignored."""
 
-    def faulty(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
-        found = "bft2" if np.shape(spectrum)[-1:] == (2,) else "b2ft"
-        return istft(spectrum, config, found, **options)
+    def guessing(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
+        guessed = "bft2" if np.shape(spectrum)[-1:] == (2,) else "b2ft"
+        return istft(spectrum, config, guessed, **options)
 
-    plant.replace(istft, faulty)
-
-
-@fault("IS-56", SYNTHESIS, hard=True, blame=("SY",))
-def first_sample_lost(plant: Plant) -> None:
-    """A ring buffer begins at its second sample: all audio is one sample early."""
-
-    def change(voice: Any, samples: Any) -> Any:
-        return np.append(samples[1:], samples[-1:])
-
-    sounded(plant, change)
-    stream = SopranoTTS._stream
-
-    def faulty(voice: Any, *arguments: Any) -> Any:
-        chunks = list(stream(voice, *arguments))
-        for i, chunk in enumerate(chunks):
-            after = [c.samples for c in chunks[i + 1 :] if c.sentence == chunk.sentence]
-            rest = np.concatenate([*after, chunk.samples[-1:]])[:1]
-            yield replace(chunk, samples=np.append(chunk.samples[1:], rest).astype(np.float32))
-
-    plant.set(SopranoTTS, "_stream", faulty)
-
-
-@fault("IS-57", SYNTHESIS, hard=True, blame=("SY",))
-def noise_gate(plant: Plant) -> None:
-    """A gate silences what is quieter than a thousandth, offline and streamed alike."""
-    sounded(
-        plant,
-        lambda voice, samples: np.where(np.abs(samples) < 1e-3, np.float32(0), samples),
-    )
-    stream = SopranoTTS._stream
-
-    def faulty(voice: Any, *arguments: Any) -> Any:
-        for chunk in stream(voice, *arguments):
-            quiet = np.abs(chunk.samples) < 1e-3
-            yield replace(chunk, samples=np.where(quiet, np.float32(0), chunk.samples))
-
-    plant.set(SopranoTTS, "_stream", faulty)
+    return with_stages(subject, istft=guessing)
 
 
 @fault("IS-58", ISTFT, hard=True)
-def envelope_bounded_from_below(plant: Plant) -> None:
-    """The envelope is clamped at a hundredth, so that the first samples of the edge are quiet."""
-    inner = stage._envelope
-    plant.set(stage, "_envelope", lambda count, config: np.maximum(inner(count, config), 1e-2))
+def envelope_bounded_from_below(subject: Subject) -> Subject:
+    """The envelope is clamped at 0.01, so that samples near an edge are too quiet."""
+    return with_convention(subject, "the envelope clamped at 0.01")
 
 
 @fault("IS-59", ISTFT, hard=True)
-def shorter_window_at_the_left(plant: Plant) -> None:
-    """A window shorter than the frame begins at its first sample instead of in its middle."""
-    inner = stage.window
-
-    def window(config: Any) -> Any:
-        return np.roll(inner(config), -((config.n_fft - config.win_length) // 2))
-
-    plant.replace(inner, window)
+def shorter_window_at_the_left(subject: Subject) -> Subject:
+    """A window shorter than the frame begins at its first sample instead of being centred."""
+    return with_convention(subject, "a shorter window at the left of the frame")
 
 
 @fault("IS-60", ISTFT, hard=True)
-def last_half_window_missing(plant: Plant) -> None:
-    """A stream forgets what the frame before its last piece still adds to it."""
-    push = stage.StreamingIstft.push
+def last_half_window_missing(subject: Subject) -> Subject:
+    """A streamed ISTFT loses what the frame before the last push adds to its samples."""
+    push, held = StreamingIstft.push, WeakKeyDictionary[StreamingIstft, Any]()
 
-    def faulty(stream: Any, spectrum: Any, *, last: bool = False) -> Any:
-        if last and stream._tail.shape[1] > 1:
-            stream._tail = stream._tail.copy()
-            stream._tail[:, 0] = 0
-        return push(stream, spectrum, last=last)
+    def forgetful(own: StreamingIstft, spectrum: Any, *, last: bool = False) -> Any:
+        # The last frame of a push is held back; the last push finds it silent.
+        frames = np.concatenate([held.pop(own, spectrum[:, :, :0]), spectrum], axis=2)
+        if not last:
+            held[own] = frames[:, :, -1:]
+            return push(own, frames[:, :, :-1])
+        frames[:, :, : frames.shape[2] - spectrum.shape[2]] = 0
+        return push(own, frames, last=True)
 
-    plant.set(stage.StreamingIstft, "push", faulty)
+    patch("push", forgetful, StreamingIstft)  # no field of `Stages`
+    return subject
+
+
+def with_samples_changed(
+    subject: Subject, offline: Callable[[Stages, Any], Any], streamed: Callable[..., Any]
+) -> Subject:
+    """Change the samples of a sentence: all (N,) at once, and chunk by chunk in a stream.
+
+    `streamed(stages, samples, start)` changes the chunk that begins at sample `start`.
+    """
+
+    def changed(stages: Stages) -> Stages:
+        def faulty_istft(*arguments: Any, **options: Any) -> Any:
+            return offline(stages, stages.istft(*arguments, **options)[0])[None]
+
+        def faulty_stream(own: Stages, tokens: Any, size: int) -> Iterator[tuple[Any, Any]]:
+            start = 0
+            for samples, finish in stages.stream(own, tokens, size):
+                yield streamed(stages, samples, start), finish
+                start += len(samples)
+
+        return replace(stages, istft=faulty_istft, stream=faulty_stream)
+
+    return with_voice(subject, changed)
+
+
+@fault("IS-13", SYNTHESIS)
+def lead_in_silenced(subject: Subject) -> Subject:
+    """The first quarter of a second is set to zero to hide a click."""
+
+    def streamed(stages: Stages, samples: Any, start: int) -> Any:
+        samples = samples.copy()
+        samples[: max(stages.config.sample_rate // 4 - start, 0)] = 0
+        return samples
+
+    return with_samples_changed(subject, lambda stages, s: streamed(stages, s, 0), streamed)
+
+
+@fault("ST-07", SYNTHESIS, blame=("SY", "ST"))
+def level_of_the_offline_path(subject: Subject) -> Subject:
+    """Offline audio is scaled to its peak; a stream, whose peak is unknown, is not."""
+
+    def changed(stages: Stages) -> Stages:
+        def normalised(*arguments: Any, **options: Any) -> Any:
+            samples = stages.istft(*arguments, **options)
+            return samples / np.abs(samples).max() if samples.any() else samples
+
+        return replace(stages, istft=normalised)
+
+    return with_offline_path(subject, changed)
+
+
+@fault("IS-56", SYNTHESIS, hard=True, blame=("SY",))
+def first_sample_lost(subject: Subject) -> Subject:
+    """A ring buffer begins at its second sample: all audio is one sample early."""
+
+    def changed(stages: Stages) -> Stages:
+        def early_istft(*arguments: Any, **options: Any) -> Any:
+            samples = stages.istft(*arguments, **options)
+            return np.concatenate([samples[:, 1:], samples[:, -1:]], axis=1)
+
+        def early_stream(own: Stages, tokens: Any, size: int) -> Iterator[tuple[Any, Any]]:
+            chunks = list(stages.stream(own, tokens, size))
+            whole = np.concatenate([samples for samples, _ in chunks])
+            whole = np.append(whole[1:], whole[-1:])
+            start = 0
+            for samples, finish in chunks:
+                yield whole[start : start + len(samples)], finish
+                start += len(samples)
+
+        return replace(stages, istft=early_istft, stream=early_stream)
+
+    return with_voice(subject, changed)
+
+
+@fault("IS-57", SYNTHESIS, hard=True, blame=("SY",))
+def noise_gate(subject: Subject) -> Subject:
+    """A gate silences samples below a thousandth, offline and streamed."""
+
+    def gated(stages: Stages, samples: Any, start: int = 0) -> Any:
+        return np.where(np.abs(samples) < 1e-3, np.float32(0), samples)
+
+    return with_samples_changed(subject, gated, gated)

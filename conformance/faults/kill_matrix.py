@@ -1,8 +1,8 @@
 """The kill matrix: the suite's verdict on every planted fault.
 
 One process plants one fault and runs the tests that its stage can reach, in the order of the data
-flow, up to the first that fails: no later one can change whether the fault is caught or who is
-blamed. The parent imports everything once and forks, so that a fault costs little more than its
+flow, up to the first failure: later tests cannot change whether the fault is caught or which stage
+is blamed. The parent imports everything once and forks, so that a fault costs little more than its
 tests.
 """
 
@@ -18,35 +18,36 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import Phase, settings
 
-import conformance.golden.packs
 import soprano
-from conformance.contract import reader as contract
-from conformance.faults import FLOW, Fault
-from conformance.faults.plant import Plant
-from conformance.golden.packs import Pack, fixture_models, weights_digest, read_pack, read_packs
+from conformance.contract import reader
+from conformance.faults.fault import FLOW, Fault
+from conformance.golden.packs import (
+    Pack,
+    find_pack,
+    fixture_models,
+    read_pack,
+    read_packs,
+    weights_digest,
+)
 from conformance.hooks import requirements_of
 from conformance.report.verdicts import RED
-from soprano.backends import backend_names
+from conformance.subject import Subject
 from soprano.checkpoint.folder import ModelFolder
 
 _CONVENTION = re.compile("you follow the convention ('[^']*'|\"[^\"]*\")")
 SECONDS = 120  # of processor time; a fault that makes the suite hang is not caught by it
 
 
-_collected = cache(contract.collect)  # in the parent; its children inherit what was found
-
-
 @dataclass
 class Result:
-    """What the suite said of one fault on one backend."""
+    """The suite's verdict on one fault on one backend."""
 
     number: str
     name: str
@@ -56,14 +57,14 @@ class Result:
     harmless: bool
     hard: bool
     story: str
-    requirements: list[str] = field(default_factory=list)  # those seen to fail
-    blamed: str = ""  # the first of them in the data flow, by its first letters
-    quantity: str = ""  # what that one compared worst
+    requirements: list[str] = field(default_factory=list)  # those that failed
+    blamed: str = ""  # the family of the first of them in the data flow
+    quantity: str = ""  # its comparison that came nearest to the limit, or exceeded it most
     worst: str = ""
     limit: str = ""
     conventions: list[str] = field(default_factory=list)
-    right: bool = False  # whether the fault is caught and the blame is right; or silence kept
-    broken: str = ""  # why nothing could be said
+    right: bool = False  # the fault is caught and the blame is right, or a variation is silent
+    broken: str = ""  # why there is no verdict
     seconds: float = 0.0  # of processor time
 
     @property
@@ -78,26 +79,30 @@ class Result:
 
 
 def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
-    """Read the verdict on a fault out of the suite's own report."""
+    """The verdict on a fault from the suite's report."""
     result = _empty(fault, backend)
-    entries = {
-        name: entry for subject in report["results"].values() for name, entry in subject.items()
+    red = {
+        name: entry
+        for subject in report["results"].values()
+        for name, entry in subject.items()
         if entry["verdict"] in RED
-    }  # fmt: skip
-    result.requirements = sorted(entries, key=_in_flow)
-    said = (line for entry in entries.values() for line in entry["failures"])
-    result.conventions = sorted({found[0] for line in said if (found := _CONVENTION.search(line))})
+    }
+    result.requirements = sorted(red, key=_in_flow)
+    lines = (line for entry in red.values() for line in entry["failures"])
+    matches = (_CONVENTION.search(line) for line in lines)
+    result.conventions = sorted({match[0] for match in matches if match})
     if not report["results"]:
         result.broken = "no requirement was judged"
     if result.requirements:
         first = result.requirements[0]
-        nearest = entries[first]["nearest"] or {}
+        nearest = red[first]["nearest"] or {}
         result.blamed = first[:2]
         result.quantity = str(nearest.get("quantity", ""))
         result.worst, result.limit = str(nearest.get("worst", "")), str(nearest.get("limit", ""))
-    wanted = () if fault.harmless else fault.rightly_blamed
-    silent = fault.harmless and not result.broken
-    result.right = result.blamed in wanted if result.blamed else silent
+    if fault.harmless:
+        result.right = not result.requirements and not result.broken
+    else:
+        result.right = result.blamed in fault.rightly_blamed
     return result
 
 
@@ -106,37 +111,77 @@ def _in_flow(requirement: str) -> tuple[int, str]:
 
 
 def _empty(fault: Fault, backend: str) -> Result:
-    return Result(
-        fault.number, fault.name, fault.stage.name, backend, fault.model, fault.harmless,
-        fault.hard, fault.story,
-    )  # fmt: skip
+    names = ("number", "name", "model", "harmless", "hard", "story")
+    known = {name: getattr(fault, name) for name in names}
+    return Result(stage=fault.stage.name, backend=backend, **known)
 
 
 def warm_up(models: Sequence[str]) -> dict[Path, Pack]:
     """Import what the children need, and read the golden packs of their models.
 
-    The noise floor is the pack's own: measured again, it would tell of the fault.
+    A child does not read or measure a pack itself: the fault would change it.
     """
-    # A property that fails is not searched for its simplest example.
+    # Failing examples of a property are not minimised.
     settings.register_profile("planted", phases=[Phase.explicit, Phase.generate])
     settings.load_profile("planted")
     for module in pkgutil.walk_packages(soprano.__path__, "soprano."):
         if not module.name.endswith("__main__"):
             with suppress(ImportError):  # of a runtime that is not installed
                 import_module(module.name)
-    _collected()
     packs = read_packs()
     folders = [path for path in fixture_models() if path.name in models]
-    identities = {path: weights_digest(ModelFolder.open(path)) for path in folders}
-    found = {path: read_pack(packs[name]) for path, name in identities.items() if name in packs}
+    digests = {path: weights_digest(ModelFolder.open(path)) for path in folders}
+    found = {path: read_pack(packs[name]) for path, name in digests.items() if name in packs}
     gc.collect()
-    gc.freeze()  # what is here now is no child's garbage
+    gc.freeze()  # no child's collector needs to visit what exists now
     return found
+
+
+def collect(checkout: Path | None) -> dict[str, list[str]]:
+    """`reader.collect` in a process of its own.
+
+    Here no test module may be imported before a fault is planted: it would keep what it imports
+    by name.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(read)
+            with _quiet(), os.fdopen(write, "w") as pipe:
+                json.dump(reader.collect(checkout), pipe)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("the tests cannot be collected: run `python -m conformance contract`")
+    tests: dict[str, list[str]] = json.loads(text)
+    return tests
+
+
+def modules_of(
+    prefixes: tuple[str, ...], tests: dict[str, list[str]], checkout: Path | None
+) -> list[str]:
+    """Arguments of pytest for the modules that contain tests of these requirements."""
+    paths = {
+        Path(node.split("::")[0])
+        for node, names in tests.items()
+        if any(name.startswith(prefixes) for name in names)
+    }
+    folder = reader.package_tests(checkout)
+    return sorted(
+        f"conformance.laws.{path.stem}" if path.parent.name == "laws" else f"{folder}/{path.name}"
+        for path in paths
+    )
 
 
 @contextmanager
 def _quiet(path: str = os.devnull) -> Iterator[None]:
-    """Whatever anyone writes to stdout or stderr goes to a file."""
+    """Standard output and standard error go to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
@@ -155,20 +200,28 @@ def _quiet(path: str = os.devnull) -> Iterator[None]:
 
 
 def run(
-    wanted: Sequence[tuple[Fault, str]], jobs: int, logs: Path, whole: bool = False
+    wanted: Sequence[tuple[Fault, str]],
+    jobs: int,
+    logs: Path,
+    *,
+    whole: bool = False,
+    checkout: Path | None = None,
 ) -> Iterator[Result]:
     """Judge each fault on its backend, `jobs` at a time; `whole`: also after the first failure."""
     waiting = list(wanted)
     if not waiting:
         return
-    vectors = warm_up(sorted({fault.model for fault, _ in waiting}))
+    packs = warm_up(sorted({fault.model for fault, _ in waiting}))
+    tests = collect(checkout)
     running: dict[int, tuple[Fault, str]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
             fault, backend = waiting.pop(0)
             child = os.fork()
             if not child:
-                _plant_and_run(fault, backend, vectors, logs, whole)
+                arguments = modules_of(fault.stage.reach, tests, checkout)
+                arguments += [] if whole else ["--exitfirst"]
+                _plant_and_run(fault, backend, packs, logs, arguments)
             running[child] = (fault, backend)
         child, status, usage = os.wait4(-1, 0)
         fault, backend = running.pop(child)
@@ -187,8 +240,14 @@ def _read(fault: Fault, backend: str, logs: Path, status: int) -> Result:
     return result
 
 
-class _InFlowOrder:
-    """A pytest plugin that puts tests in the order of the first requirement that they judge."""
+class Planted:
+    """A pytest plugin: the faulty subject, and the tests in the order of the data flow."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def pytest_conformance_subject(self) -> Subject:
+        return self.subject
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -196,56 +255,44 @@ class _InFlowOrder:
 
 
 def _plant_and_run(
-    fault: Fault, backend: str, vectors: dict[Path, Pack], logs: Path, whole: bool
-) -> None:
-    """In a forked process: plant, run, and leave without the parent's way out."""
+    fault: Fault, backend: str, packs: dict[Path, Pack], logs: Path, arguments: list[str]
+) -> NoReturn:
+    """In a forked process: plant, run, and end without the parent's cleanup."""
     status = 1
     folder = logs / f"{fault.number}-{backend}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "conformance.json").unlink(missing_ok=True)
+
+    def known_pack(model: Path, reference: Path | None = None) -> Pack:
+        return packs.get(model) or find_pack(model, reference)
+
     try:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        model = next(path for path in vectors if path.name == fault.model)
+        model = next(path for path in packs if path.name == fault.model)
         with _quiet(str(folder / "log.txt")):
-            plant = Plant()
-            find, names = conformance.golden.packs.find_pack, backend_names()
-            plant.replace(find, lambda path, reference=None: vectors[path])
-            plant.replace(backend_names, lambda: names)  # many look-ups in a slow place
-            fault.plant(plant)
-            arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs"]
-            arguments += _modules_of(fault.stage.reach)
+            subject = fault.plant(Subject(find_pack=known_pack))
+            arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs", *arguments]
             arguments += ["--backend", backend, "--model", str(model)]
-            arguments += ["--threads", str(fault.threads)]
+            arguments += ["--threads", str(fault.threads), f"--report-dir={folder}"]
             arguments += [f"--requirement={prefix}" for prefix in fault.stage.reach]
-            arguments += [f"--report-dir={folder}", *([] if whole else ["--exitfirst"])]
-            ended = pytest.main(arguments, plugins=[_InFlowOrder()])
+            ended = pytest.main(arguments, plugins=[Planted(subject)])
             status = 0 if int(ended) in (0, 1) else 1
     finally:
         os._exit(status)
-
-
-def _modules_of(prefixes: tuple[str, ...]) -> list[str]:
-    """The test modules that hold tests of these requirements: the others need no collecting."""
-    paths = {
-        node.split("::")[0]
-        for node, names in _collected().items()
-        if any(name.startswith(prefixes) for name in names)
-    }
-    return sorted(f"conformance.{Path(path).stem}" for path in paths)
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
     """The matrix as JSON, with its totals."""
     verdicts = [result.verdict for result in results]
     totals = {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))}
-    rows = [{**asdict(result), "verdict": result.verdict} for result in results]
+    entries = [{**asdict(result), "verdict": result.verdict} for result in results]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"totals": totals, "results": rows}, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps({"totals": totals, "results": entries}, indent=1) + "\n", "utf-8")
 
 
 def read(path: Path) -> list[Result]:
-    """The results of a run that was interrupted."""
+    """The results of an interrupted run."""
     if not path.is_file():
         return []
-    rows = json.loads(path.read_text("utf-8"))["results"]
-    return [Result(**{key: row[key] for key in row if key != "verdict"}) for row in rows]
+    entries = json.loads(path.read_text("utf-8"))["results"]
+    return [Result(**{key: e[key] for key in e if key != "verdict"}) for e in entries]

@@ -1,102 +1,115 @@
-"""Faults of positions: how queries and keys are turned, and which columns they may see."""
+"""Faults of positions: the rotation of queries and keys, and the attention mask."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import LANGUAGE_MODEL, fault
-from conformance.faults.language_model import GRAPHS, is_projection
-from conformance.faults.plant import Float32, Plant
+from conformance.faults.language_model import is_weight
+from conformance.faults.network_hooks import GRAPHS, patch, with_cache, with_nodes, with_weights
+from conformance.faults.plant import Float32
+from conformance.subject import Subject
+from soprano.backends import Output
+
+
+def with_positions(subject: Subject, change: Callable[[Any, bool], Any]) -> Subject:
+    """`change(positions, stepping)` in place of the positions of new ids."""
+    from soprano.backends.dynamic_cache import DynamicCache
+
+    class Moved(DynamicCache):
+        def advance(self, network: Any, ids: Any, positions: Any, state: Any) -> Output:
+            stepping = state.mask.shape[1] > ids.shape[1]
+            return super().advance(network, ids, change(positions, stepping), state)
+
+    return with_cache(subject, Moved)
 
 
 @fault("KV-05", LANGUAGE_MODEL)
-def prefill_sees_the_future(plant: Plant) -> None:
-    """The triangular mask is dropped at prefill, where several ids are read at once."""
+def prefill_sees_the_future(subject: Subject) -> Subject:
+    """Prefill has no causal mask, and ids attend to later ones."""
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         columns, queries = inputs
         beyond = g.op("Add", queries, "mask.total", name="mask.beyond")
         return kind, (columns, beyond), attributes
 
-    plant.node(lambda kind, name: name == "mask.causal", change)
-    from soprano.reference import language_model as lm
-
-    causal = lm.causal
-    plant.set(lm, "causal", lambda mask, new: causal(mask, new) | mask.bool()[:, None, None, :])
+    try:
+        from soprano.reference import language_model as reference
+    except ImportError:
+        pass
+    else:
+        patch(
+            "causal_mask",
+            lambda mask, new: mask.bool()[:, None, None, :].expand(-1, 1, new, -1),
+            reference,
+        )
+    return with_nodes(subject, lambda kind, name: name == "mask.causal", change)
 
 
 @fault("KV-14", LANGUAGE_MODEL)
-def rotation_of_neighbours(plant: Plant) -> None:
-    """RoPE turns the pair (2i, 2i + 1) instead of (i, i + D/2), as other families do."""
-    # A converter that permutes the rows of q and k turns one pairing into the other.
-    widths: dict[str, int] = {}
+def rotation_of_neighbours(subject: Subject) -> Subject:
+    """RoPE rotates the pairs (2i, 2i + 1) instead of (i, i + D/2), as in other families."""
+    head_dim = 6  # of the model it is planted in
 
+    # A permutation of the rows of q and k turns one pairing into the other.
     def change(name: str, values: Float32) -> Float32:
-        if is_projection(name, "q_norm", "k_norm"):
-            widths["head"] = len(values)
+        if is_weight(name, "q_norm", "k_norm"):
             return np.concatenate([values[0::2], values[1::2]])
-        if is_projection(name, "q_proj", "k_proj"):
-            rows = values.reshape(-1, head_dim(values), values.shape[1])
-            return np.concatenate([rows[:, 0::2], rows[:, 1::2]], axis=1).reshape(values.shape)
+        if is_weight(name, "q_proj", "k_proj"):
+            heads = values.reshape(-1, head_dim, values.shape[1])
+            return np.concatenate([heads[:, 0::2], heads[:, 1::2]], axis=1).reshape(values.shape)
         return values
 
-    def head_dim(values: Float32) -> int:
-        return 6  # of the model it is planted in
-
-    plant.weights(change)
+    return with_weights(subject, change)
 
 
 @fault("KV-15", LANGUAGE_MODEL, hard=True)
-def positions_in_bfloat16(plant: Plant) -> None:
-    """Angles of the rotation come from positions in bfloat16, which has 256 exact integers."""
+def positions_in_bfloat16(subject: Subject) -> Subject:
+    """RoPE computes its angles from positions in bfloat16, which is exact up to 256."""
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         from onnx import TensorProto
 
-        # What is left of a position p in bfloat16: eight leading bits.
+        # bfloat16 keeps eight leading bits: from 256 on, multiples of 2 and then of 4.
         whole = g.op("Cast", inputs[0], name="rope.whole", to=TensorProto.FLOAT)
-        eighths = g.op("Mul", whole, g.constant(1 / 4, np.float32), name="rope.quarter")
-        coarse = g.op("Floor", eighths, name="rope.coarse")
+        quarter = g.op("Mul", whole, g.constant(1 / 4, np.float32), name="rope.quarter")
+        coarse = g.op("Floor", quarter, name="rope.coarse")
         rounded = g.op("Mul", coarse, g.constant(4, np.float32), name="rope.rounded")
         large = g.op("Greater", whole, g.constant(256, np.float32), name="rope.large")
         return "Where", (large, rounded, whole), {}
 
-    plant.node(lambda kind, name: name == "rope.positions", change)
-    from soprano.reference import language_model as lm
-
-    rotations = lm.rotations
-    plant.set(
-        lm, "rotations", lambda config, positions, dtype: rotations(
-            config, positions.bfloat16().float(), dtype
+    try:
+        from soprano.reference import language_model as reference
+    except ImportError:
+        pass
+    else:
+        rotary = reference.rotary_embedding
+        patch(
+            "rotary_embedding",
+            lambda config, positions, dtype: rotary(config, positions.bfloat16().float(), dtype),
+            reference,
         )
-    )  # fmt: skip
+    return with_nodes(subject, lambda kind, name: name == "rope.positions", change)
 
 
 @fault("RT-14", LANGUAGE_MODEL, hard=True)
-def steps_count_from_one(plant: Plant) -> None:
-    """Prefill counts positions from 0 and the step graph's table from 1."""
-
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
-        return advance(backend, ids, positions + (state.mask.shape[1] > ids.shape[1]), state)
-
-    plant.advanced(change)
+def steps_count_from_one(subject: Subject) -> Subject:
+    """Prefill counts positions from 0, and the table of the step graph from 1."""
+    return with_positions(subject, lambda positions, stepping: positions + stepping)
 
 
 @fault("LM-57", LANGUAGE_MODEL, hard=True)
-def positions_end_at_512(plant: Plant) -> None:
-    """Positions are looked up in a table of 512 rows and clamped at its end."""
-
-    def change(advance: Any, backend: Any, ids: Any, positions: Any, state: Any) -> Any:
-        return advance(backend, ids, np.minimum(positions, 511), state)
-
-    plant.advanced(change)
+def positions_end_at_512(subject: Subject) -> Subject:
+    """Positions index a table of 512 entries and are clamped at its end."""
+    return with_positions(subject, lambda positions, stepping: np.minimum(positions, 511))
 
 
 @fault("LM-63", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
-def attention_looks_back_300_ids(plant: Plant) -> None:
-    """A sliding window of 300 ids, a default of the library, hides what came before."""
+def attention_looks_back_300_ids(subject: Subject) -> Subject:
+    """Attention has a sliding window of 300 ids, a default of the library."""
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         edge = g.op("Sub", "mask.query_column", g.constant(300), name="mask.edge")
@@ -104,12 +117,12 @@ def attention_looks_back_300_ids(plant: Plant) -> None:
         causal = g.op("LessOrEqual", *inputs, name="mask.past")
         return "And", (causal, near), {}
 
-    plant.node(lambda kind, name: name == "mask.causal", change)
+    return with_nodes(subject, lambda kind, name: name == "mask.causal", change)
 
 
 @fault("LM-64", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
-def rotation_stretched_beyond_512(plant: Plant) -> None:
-    """Beyond 512 positions the angles are scaled down, as some engines do for long contexts."""
+def rotation_stretched_beyond_512(subject: Subject) -> Subject:
+    """Beyond 512 positions the angles of RoPE are scaled down, as engines do for long contexts."""
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         from onnx import TensorProto
@@ -120,4 +133,4 @@ def rotation_stretched_beyond_512(plant: Plant) -> None:
         half = g.op("Mul", over, g.constant(0.5, np.float32), name="rope.half")
         return "Sub", (whole, half), {}
 
-    plant.node(lambda kind, name: name == "rope.positions", change)
+    return with_nodes(subject, lambda kind, name: name == "rope.positions", change)

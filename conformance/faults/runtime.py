@@ -1,4 +1,4 @@
-"""Faults of runtimes: other arithmetic than was asked for, and answers that are not honest."""
+"""Faults of runtimes: other arithmetic than was requested, and a wrong attestation."""
 
 from __future__ import annotations
 
@@ -7,41 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from conformance.faults.fault import DECODER, FOLDER, LANGUAGE_MODEL, RUNTIME, fault
-from conformance.faults.language_model import GRAPHS, TYPED_GRAPHS, is_projection, round_input
-from conformance.faults.plant import Float32, Plant, Wrapper, to_bfloat16
+from conformance.faults.decoder import DecodeWrapper
+from conformance.faults.fault import DECODER, LANGUAGE_MODEL, RUNTIME, fault
+from conformance.faults.language_model import OutputWrapper, is_weight
+from conformance.faults.network_hooks import (
+    GRAPHS,
+    TYPED_GRAPHS,
+    with_nodes,
+    with_rounded_input,
+    with_weights,
+)
+from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
+from conformance.subject import Subject
 from soprano.backends import Attested, Output
 
 
-def is_product(kind: str, name: str) -> bool:
-    return kind in ("Gemm", "MatMul")
-
-
 @fault("RT-01", LANGUAGE_MODEL, hard=True)
-def bfloat16_chosen_by_the_cpu(plant: Plant) -> None:
-    """On some processors the runtime takes bfloat16 for matrix products by itself."""
-    plant.weights(lambda name, values: to_bfloat16(values) if values.ndim > 1 else values)
+def bfloat16_chosen_by_the_cpu(subject: Subject) -> Subject:
+    """On some processors the runtime uses bfloat16 for matmuls by default."""
+    return with_weights(
+        subject, lambda name, values: to_bfloat16(values) if values.ndim > 1 else values
+    )
 
 
 @fault("RT-02", DECODER, model="v10", blame=("LM", "DE"))
-def weights_saved_as_half(plant: Plant) -> None:
-    """The converter compresses weights to half precision unless it is told not to."""
-    plant.weights(lambda name, values: values.astype(np.float16).astype(np.float32))
+def weights_saved_as_half(subject: Subject) -> Subject:
+    """The converter stores weights in half precision by default."""
+    return with_weights(subject, lambda name, values: values.astype(np.float16).astype(np.float32))
 
 
 @fault("RT-04", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
-def pairs_of_products_saturate(plant: Plant) -> None:
-    """Eight-bit products are added in pairs of 16 bits, which overflow for large neighbours."""
+def pairs_of_products_saturate(subject: Subject) -> Subject:
+    """Eight-bit products are added in pairs in 16 bits, which saturate for large neighbours."""
 
-    # All else stays exact: only a pair beyond 32767 steps of x and w (255 and 127) is cut.
+    # All else stays exact: only a pair beyond 32767 steps of x and w (255 and 127) is clipped.
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         x, w = inputs[:2]
-        rows, size = g._weights["lm_head.weight"].shape
+        rows, size = g.weights["lm_head.weight"].shape
         limit = 32767 / (255 * 127)
 
         def largest(value: str, part: str) -> str:
             size = g.op("Abs", value, name=f"pairs.{part}.size")
-            return g.op("ReduceMax", size, name=f"pairs.{part}.largest", keepdims=0)
+            return str(g.op("ReduceMax", size, name=f"pairs.{part}.largest", keepdims=0))
 
         most = g.op("Mul", largest(x, "x"), largest(w, "w"), name="pairs.most")
         most = g.op("Mul", most, g.constant(limit, np.float32), name="pairs.limit")
@@ -53,143 +60,118 @@ def pairs_of_products_saturate(plant: Plant) -> None:
         cut = g.op("Max", g.op("Min", pairs, most, name="pairs.high"), least, name="pairs.low")
         return "ReduceSum", (cut, g.constant([2])), {"keepdims": 0}
 
-    plant.node(lambda kind, name: name == "lm_head.product", change)
+    return with_nodes(subject, lambda kind, name: name == "lm_head.product", change)
 
 
 @fault("RT-05", DECODER)
-def eight_bits_for_a_whole_tensor(plant: Plant) -> None:
-    """Depthwise convolutions and the head are quantised with one scale a tensor."""
+def eight_bits_for_a_whole_tensor(subject: Subject) -> Subject:
+    """Depthwise convolutions and the head are quantised with one scale per tensor."""
 
     def change(name: str, values: Float32) -> Float32:
-        if not is_projection(name, "dwconv", "out") or "self_attn" in name:
+        if not is_weight(name, "dwconv", "out"):
             return values
-        step = np.abs(values).max() / 127
-        return (np.rint(values / step) * step).astype(np.float32)
+        scale = np.abs(values).max() / 127
+        return (np.rint(values / scale) * scale).astype(np.float32)
 
-    plant.weights(change)
-
-
-@fault("RT-07", FOLDER, blame=("EX",))
-def half_precision_only_by_name(plant: Plant) -> None:
-    """A bundle says half precision and its weights are stored at full size: nothing is saved."""
-    from soprano.export import bundle
-
-    plant.replace(bundle._narrowed, lambda tensors, precision: dict(tensors))
+    return with_weights(subject, change)
 
 
 @fault("RT-08", DECODER, hard=True, blame=("LM", "DE"))
-def some_inputs_corrupted(plant: Plant) -> None:
-    """An accelerator answers one input in eight wrongly, always the same ones."""
+def some_inputs_corrupted(subject: Subject) -> Subject:
+    """An accelerator returns a wrong output for one input in eight, always the same ones."""
 
-    class Corrupting(Wrapper):
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            spectrum = self.inner.decode(hidden, lengths)
+    class Corrupting(DecodeWrapper):
+        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
             if hashlib.sha256(np.ascontiguousarray(hidden).tobytes()).digest()[0] % 8 == 0:
-                spectrum = spectrum.copy()
                 spectrum[..., :4, :, :] *= np.float32(1.01)
                 spectrum[:, 3] *= np.float32(1.01)
             return spectrum
 
-    plant.backend(Corrupting)
+    return with_backend(subject, Corrupting)
 
 
 @fault("RT-09", LANGUAGE_MODEL)
-def precision_by_what_lies_in_the_folder(plant: Plant) -> None:
+def precision_by_what_lies_in_the_folder(subject: Subject) -> Subject:
     """The language model runs in bfloat16 because a file of that type was found."""
 
-    def rounded(output: Any) -> Any:
-        return output._replace(logits=to_bfloat16(output.logits), hidden=to_bfloat16(output.hidden))
+    class Coarse(OutputWrapper):
+        def changed(self, output: Output) -> Output:
+            logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
+            return output._replace(logits=logits, hidden=hidden)
 
-    class Coarse(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Any:
-            return rounded(self.inner.prefill(ids, lengths))
-
-        def step(self, ids: Any, state: Any) -> Any:
-            return rounded(self.inner.step(ids, state))
-
-    plant.backend(Coarse)
+    return with_backend(subject, Coarse)
 
 
 @fault("RT-10", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
-def activations_cast_before_products(plant: Plant) -> None:
-    """Products of half-precision weights cast the activations to half precision too."""
-    round_input(plant, lambda kind, name: kind == "Gemm" and name.endswith("down_proj"))
+def activations_cast_before_products(subject: Subject) -> Subject:
+    """A matmul with half-precision weights casts its input to half precision too."""
+    return with_rounded_input(
+        subject, lambda kind, name: kind == "Gemm" and name.endswith("down_proj")
+    )
 
 
 @fault("RT-50", DECODER, hard=True)
-def subnormal_and_small_values_flushed(plant: Plant) -> None:
-    """Values under a ten-thousandth are flushed to zero on their way out of the decoder."""
+def subnormal_and_small_values_flushed(subject: Subject) -> Subject:
+    """Spectrum values below 1e-4 are flushed to zero."""
 
-    class Flushing(Wrapper):
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            spectrum = self.inner.decode(hidden, lengths)
+    class Flushing(DecodeWrapper):
+        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
             return np.where(np.abs(spectrum) < 1e-4, np.float32(0), spectrum)
 
-    plant.backend(Flushing)
+    return with_backend(subject, Flushing)
 
 
 @fault("RT-51", LANGUAGE_MODEL, hard=True)
-def result_depends_on_the_call_before(plant: Plant) -> None:
-    """A scratch buffer keeps a trace of the call before: a millionth of its logits."""
+def result_depends_on_the_call_before(subject: Subject) -> Subject:
+    """A scratch buffer adds a millionth of the previous call's logits."""
 
     class Tainted(Wrapper):
         trace = None
 
-        def step(self, ids: Any, state: Any) -> Any:
+        def step(self, ids: Any, state: Any) -> Output:
             output = self.inner.step(ids, state)
             before, self.trace = self.trace, output.logits[0]
             if before is None:
                 return output
             return output._replace(logits=output.logits + np.float32(1e-6) * before)
 
-    plant.backend(Tainted)
+    return with_backend(subject, Tainted)
+
+
+def with_attested(subject: Subject, field: str, value: str) -> Subject:
+    """Change one attested field."""
+
+    class Attesting(Wrapper):
+        def attest(self) -> Any:
+            return {**self.inner.attest(), field: Attested(value, "read back")}
+
+    return with_backend(subject, Attesting)
 
 
 @fault("RT-52", RUNTIME, hard=True)
-def declared_precision_is_a_wish(plant: Plant) -> None:
-    """The runtime reads back bfloat16, and the backend declares float32 all the same."""
-
-    class Wishful(Wrapper):
-        def attest(self) -> Any:
-            return {**self.inner.attest(), "precision": Attested("bf16", "read back")}
-
-    plant.backend(Wishful)
+def declared_precision_is_a_wish(subject: Subject) -> Subject:
+    """The runtime reports bfloat16, and the backend declares float32."""
+    return with_attested(subject, "precision", "bf16")
 
 
 @fault("RT-53", RUNTIME, hard=True)
-def threads_not_granted(plant: Plant) -> None:
-    """The runtime takes every core, whatever number of threads was asked for."""
-
-    class Busy(Wrapper):
-        def attest(self) -> Any:
-            return {**self.inner.attest(), "threads": Attested("64", "read back")}
-
-    plant.backend(Busy)
+def threads_not_granted(subject: Subject) -> Subject:
+    """The runtime uses every core, whatever the requested number of threads."""
+    return with_attested(subject, "threads", "64")
 
 
 @fault("RT-54", RUNTIME, hard=True)
-def eight_bit_cache_unnoticed(plant: Plant) -> None:
-    """The runtime keeps its cache in eight bits by default, and says so when it is asked."""
-
-    class Small(Wrapper):
-        def attest(self) -> Any:
-            return {**self.inner.attest(), "cache precision": Attested("u8", "read back")}
-
-    plant.backend(Small)
+def eight_bit_cache_unnoticed(subject: Subject) -> Subject:
+    """The runtime's KV cache has eight bits by default, which the attestation shows."""
+    return with_attested(subject, "cache precision", "u8")
 
 
 @fault("RT-55", RUNTIME, hard=True, blame=("AT", "LM"))
-def ids_left_over_by_the_threads(plant: Plant) -> None:
-    """The output head is shared out in slices of V // threads ids, and the rest stays zero."""
+def ids_left_over_by_the_threads(subject: Subject) -> Subject:
+    """The output head is divided into slices of V // threads ids, and the rest stays zero."""
 
-    class Sliced(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            return self._sliced(self.inner.prefill(ids, lengths))
-
-        def step(self, ids: Any, state: Any) -> Output:
-            return self._sliced(self.inner.step(ids, state))
-
-        def _sliced(self, output: Output) -> Output:
+    class Sliced(OutputWrapper):
+        def changed(self, output: Output) -> Output:
             threads = self.inner.attest()["threads"].value
             count = int(threads) if threads.isdigit() else 1
             logits = output.logits.copy()
@@ -197,4 +179,4 @@ def ids_left_over_by_the_threads(plant: Plant) -> None:
             logits[:, size - size % count :] = 0
             return output._replace(logits=logits)
 
-    plant.backend(Sliced)
+    return with_backend(subject, Sliced)

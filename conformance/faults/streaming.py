@@ -1,176 +1,219 @@
-"""Faults of streaming: windows of hidden states, decoded one by one and joined."""
+"""Faults of streaming: windows of hidden states are decoded one by one and joined."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import STREAMING, SYNTHESIS, fault
-from conformance.faults.plant import Plant
-from soprano import config, synthesis
-from soprano.stft import istft
-from soprano.streaming import StreamingDecoder
+from conformance.faults.plant import set_defaults, with_stages
+from conformance.subject import Subject
+from soprano import config
+from soprano.audio import AudioChunk
+from soprano.generate import Token
+from soprano.stages import Stages
+from soprano.streaming import StreamingDecoder, stream
 from soprano.synthesis import SopranoTTS
+
+Chunks = Iterator[tuple[Any, str | None]]
+
+
+def streamed_by(make: Callable[[Stages], Any]) -> Callable[..., Chunks]:
+    """A streaming stage around another decoder than `StreamingDecoder`."""
+
+    def stream(stages: Stages, tokens: Iterable[Token], chunk_size: int) -> Chunks:
+        decoder = make(stages)
+        wanted = chunk_size * stages.config.decoder.samples_per_token
+        finish = None
+        for token in tokens:
+            finish = token.finish
+            if token.hidden is not None:
+                decoder.add(token.hidden)
+            if finish is None and decoder.ready >= wanted:
+                yield decoder.flush(), None
+        yield decoder.flush(last=True), finish
+
+    return stream
+
+
+def with_chunks_changed(subject: Subject, change: Callable[[Any], Any]) -> Subject:
+    """Change the samples of every chunk."""
+
+    def faulty(stages: Stages, tokens: Iterable[Token], chunk_size: int) -> Chunks:
+        for samples, finish in stream(stages, tokens, chunk_size):
+            yield change(samples), finish
+
+    return with_stages(subject, stream=faulty)
 
 
 class WindowedDecoder:
     """A stream as ports write it: each window is decoded to samples, and its middle is kept.
 
-    With enough tokens of context on either side it equals the whole.
+    With enough tokens of context on both sides it equals the offline audio.
     """
 
     left = right = 4  # tokens of context
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self._config = backend.config.decoder
-        self._hidden: list[Any] = []
-        self._given = 0  # tokens whose samples were given
+    def __init__(self, stages: Stages) -> None:
+        self.stages, self.config = stages, stages.config.decoder
+        self.hidden: list[Any] = []
+        self.given = 0  # tokens whose samples were returned
 
     @property
     def ready(self) -> int:
-        return max(self._stop(last=False) - self._given, 0) * self._config.samples_per_token
+        return max(self.stop(last=False) - self.given, 0) * self.config.samples_per_token
 
     def add(self, hidden: Any) -> None:
-        self._hidden.append(hidden)
+        self.hidden.append(hidden)
 
-    def _stop(self, last: bool) -> int:
-        return len(self._hidden) - 1 - (0 if last else self.right)
+    def stop(self, last: bool) -> int:
+        return len(self.hidden) - 1 - (0 if last else self.right)
 
     def flush(self, *, last: bool = False) -> Any:
-        stop = self._stop(last)
-        if stop <= self._given:
+        stop = self.stop(last)
+        if stop <= self.given:
             return np.zeros(0, np.float32)
         begin = self.begin()
-        window = np.stack(self._hidden[begin:][: stop + 1 + self.right - max(begin, 0)])
-        spectrum = self._backend.decode(window[None], np.array([len(window)]))
-        samples = istft(spectrum, self._config.istft)[0]
-        kept = self.cut(samples, self._given - begin, stop - begin)
-        self._given = stop
-        return kept.astype(np.float32)
+        window = np.stack(self.hidden[begin:][: stop + 1 + self.right - max(begin, 0)])
+        kept = self.cut(self.stages.vocode(window), self.given - begin, stop - begin)
+        self.given = stop
+        return kept
 
     def begin(self) -> int:
         """The window's first token."""
-        return max(self._given - self.left, 0)
+        return max(self.given - self.left, 0)
 
     def cut(self, samples: Any, first: int, stop: int) -> Any:
         """The samples of the window's tokens from `first` to before `stop`."""
-        size = self._config.samples_per_token
+        size = self.config.samples_per_token
         return samples[first * size : stop * size]
 
 
 @fault("ST-01", STREAMING)
-def chunk_loses_its_last_token(plant: Plant) -> None:
-    """A window of W tokens gives W - 1 tokens of samples; the slice that assumes W loses one."""
+def chunk_loses_its_last_token(subject: Subject) -> Subject:
+    """A window of W tokens has W - 1 tokens of samples; a slice that assumes W loses one."""
 
     class Losing(WindowedDecoder):
         def cut(self, samples: Any, first: int, stop: int) -> Any:
-            size = self._config.samples_per_token
-            return samples[first * size : (stop - 1) * size]
+            return super().cut(samples, first, stop - 1)
 
-    plant.replace(StreamingDecoder, Losing)
+    return with_stages(subject, stream=streamed_by(Losing))
 
 
 @fault("ST-02", STREAMING, hard=True)
-def negative_start_counts_from_the_end(plant: Plant) -> None:
-    """A window that would begin before the first token begins near the last one instead."""
+def negative_start_counts_from_the_end(subject: Subject) -> Subject:
+    """A window that would begin before the first token gets a negative index instead."""
 
     class Negative(WindowedDecoder):
         def begin(self) -> int:
-            return self._given - self.left
+            return self.given - self.left
 
         def cut(self, samples: Any, first: int, stop: int) -> Any:
-            return samples[: (stop - self._given) * self._config.samples_per_token]
+            return samples[: (stop - self.given) * self.config.samples_per_token]
 
-    plant.replace(StreamingDecoder, Negative)
+    return with_stages(subject, stream=streamed_by(Negative))
 
 
 @fault("ST-04", STREAMING)
-def no_context_on_the_left(plant: Plant) -> None:
-    """Each window begins with the first token whose samples it is to give."""
-    plant.replace(StreamingDecoder, type("Bare", (WindowedDecoder,), {"left": 0}))
+def no_context_on_the_left(subject: Subject) -> Subject:
+    """Each window begins with the first token whose samples are wanted."""
+    bare = type("Bare", (WindowedDecoder,), {"left": 0})
+    return with_stages(subject, stream=streamed_by(bare))
 
 
 @fault("ST-05", STREAMING, hard=True)
-def context_too_short(plant: Plant) -> None:
-    """Two tokens of context on either side, where the receptive field needs three."""
-    plant.replace(StreamingDecoder, type("Short", (WindowedDecoder,), {"left": 2, "right": 2}))
+def context_too_short(subject: Subject) -> Subject:
+    """Windows have two tokens of context on both sides, and the receptive field needs three."""
+    short = type("Short", (WindowedDecoder,), {"left": 2, "right": 2})
+    return with_stages(subject, stream=streamed_by(short))
 
 
 @fault("ST-09", SYNTHESIS, blame=("GE", "SY"))
-def other_limits(plant: Plant) -> None:
-    """The service allows 1,200 new tokens where the family's limit is 512."""
-    options = config.GenerationOptions
-    plant.set(config, "MAX_NEW_TOKENS", 1200)
-    defaults = list(options.__init__.__defaults__)
-    defaults[defaults.index(512)] = 1200
-    plant.set(options.__init__, "__defaults__", tuple(defaults))
+def other_limits(subject: Subject) -> Subject:
+    """The service allows 1,200 new tokens, and the family's limit is 512."""
+    config.MAX_NEW_TOKENS = 1200
+    set_defaults(config.GenerationOptions, max_new_tokens=1200)
+    return subject
 
 
 @fault("ST-50", STREAMING, hard=True)
-def tail_of_the_stream_lost(plant: Plant) -> None:
-    """What waits for context when [STOP] comes is never flushed."""
-    flush = StreamingDecoder.flush
-    plant.set(StreamingDecoder, "flush", lambda decoder, *, last=False: flush(decoder, last=False))
+def tail_of_the_stream_lost(subject: Subject) -> Subject:
+    """States that wait for their context are not decoded when [STOP] comes."""
+
+    class Losing(StreamingDecoder):
+        def flush(self, *, last: bool = False) -> Any:
+            return super().flush(last=False)
+
+    return with_stages(subject, stream=streamed_by(Losing))
 
 
 @fault("ST-51", STREAMING, hard=True)
-def second_sentence_keeps_the_first_ones_window(plant: Plant) -> None:
-    """The decoder of a stream is made once, so that a sentence begins with the last one's end."""
-    stream, inner = SopranoTTS._stream, synthesis.StreamingDecoder
+def second_sentence_keeps_the_first_ones_window(subject: Subject) -> Subject:
+    """One decoder serves all sentences, so that a sentence begins with the end of the last one."""
 
-    def faulty(*arguments: Any) -> Any:
-        made: list[Any] = []
+    class OneDecoder(SopranoTTS):
+        def infer_stream(self, text: str, **options: Any) -> Iterator[AudioChunk]:
+            decoder = WindowedDecoder(self.stages)
+            stages = replace(self.stages, stream=streamed_by(lambda stages: decoder))
+            return SopranoTTS(self.model, stages=stages).infer_stream(text, **options)
 
-        def once(backend: Any) -> Any:
-            made[:] = made or [WindowedDecoder(backend)]
-            return made[0]
-
-        plant.set(synthesis, "StreamingDecoder", once)
-        try:
-            yield from stream(*arguments)
-        finally:
-            plant.set(synthesis, "StreamingDecoder", inner)
-
-    plant.set(SopranoTTS, "_stream", faulty)
+    return replace(subject, voice=lambda model, stages: OneDecoder(model, stages=stages))
 
 
 @fault("ST-52", STREAMING, hard=True)
-def chunks_wait_for_the_whole(plant: Plant) -> None:
-    """Nothing is ready before the last token: the stream is the offline audio in one piece."""
-    plant.set(StreamingDecoder, "ready", property(lambda decoder: 0))
+def chunks_wait_for_the_whole(subject: Subject) -> Subject:
+    """No samples are ready before the last token: the stream is one chunk."""
+
+    class Waiting(StreamingDecoder):
+        @property
+        def ready(self) -> int:
+            return 0
+
+    return with_stages(subject, stream=streamed_by(Waiting))
 
 
 @fault("ST-53", STREAMING, hard=True)
-def old_chunks_overwritten(plant: Plant) -> None:
-    """Every chunk is a view of one buffer that the next chunk fills."""
-    flush = StreamingDecoder.flush
+def old_chunks_overwritten(subject: Subject) -> Subject:
+    """Every chunk is a view of one buffer, which the next chunk overwrites."""
     buffer = np.zeros(1 << 20, np.float32)
 
-    def faulty(decoder: Any, *, last: bool = False) -> Any:
-        samples = flush(decoder, last=last)
+    def buffered(samples: Any) -> Any:
         buffer[: len(samples)] = samples
         return buffer[: len(samples)]
 
-    plant.set(StreamingDecoder, "flush", faulty)
+    return with_chunks_changed(subject, buffered)
 
 
 @fault("ST-54", STREAMING, hard=True)
-def seam_faded(plant: Plant) -> None:
-    """Chunks are faded in over eight samples to hide seams that are not there."""
-    flush = StreamingDecoder.flush
-    ramp = np.linspace(0, 1, 8, dtype=np.float32)
+def seam_faded(subject: Subject) -> Subject:
+    """Each chunk is faded in over eight samples."""
 
-    def faulty(decoder: Any, *, last: bool = False) -> Any:
-        samples = flush(decoder, last=last).copy()
-        samples[:8] *= ramp[: len(samples)]
-        return samples
+    def faded(samples: Any) -> Any:
+        ramp = np.ones(len(samples), np.float32)
+        ramp[:8] = np.linspace(0, 1, 8)[: len(samples)]
+        return samples * ramp
 
-    plant.set(StreamingDecoder, "flush", faulty)
+    return with_chunks_changed(subject, faded)
+
+
+@fault("ST-58", STREAMING, hard=True)
+def stream_through_16_bits(subject: Subject) -> Subject:
+    """Chunks are rounded to 16 bits on their way to the caller."""
+    return with_chunks_changed(
+        subject, lambda samples: (np.rint(samples * 32767) / 32767).astype(np.float32)
+    )
 
 
 @fault("SY-50", SYNTHESIS, hard=True, blame=("SY",))
-def another_rate_than_the_models(plant: Plant) -> None:
-    """Audio says 32,000 samples a second, whatever the model was trained at."""
-    plant.set(SopranoTTS, "sample_rate", property(lambda voice: 32000))
+def another_rate_than_the_models(subject: Subject) -> Subject:
+    """Audio has a sample rate of 32,000 Hz, whatever the model's."""
+
+    class FixedRate(SopranoTTS):
+        @property
+        def sample_rate(self) -> int:
+            return 32000
+
+    return replace(subject, voice=lambda model, stages: FixedRate(model, stages=stages))

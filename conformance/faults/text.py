@@ -1,178 +1,214 @@
-"""Faults of the text stage: written text in, sentences to be spoken out."""
+"""Faults of the text stage: text in, normalised sentences out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
 
 from conformance.faults.fault import TEXT, fault
-from conformance.faults.plant import Plant
-from soprano import text
-from soprano.text import numbers, pieces, symbols, words
+from conformance.faults.plant import with_rule, with_spoken, with_stages
+from conformance.subject import Subject
+from soprano.text import merge_short, normalize, split
+from soprano.text.numbers import CURRENCIES, cardinal
+from soprano.text.rules import Rule
+from soprano.text.sentences import MAX_LENGTH
+from soprano.text.symbols import SIGNS
+from soprano.text.words import TITLES
+
+Match = re.Match[str]
+
+
+def with_words_changed(subject: Subject, name: str, change: Callable[[Match, str], str]) -> Subject:
+    """`change(match, words)` in place of the words that a rule writes."""
+
+    def changed(rule: Rule) -> Rule:
+        spoken = rule.spoken
+        assert callable(spoken)
+        return rule._replace(spoken=lambda match: change(match, spoken(match)))
+
+    return with_rule(subject, name, changed)
+
+
+def with_pattern(subject: Subject, name: str, pattern: str) -> Subject:
+    return with_rule(
+        subject, name, lambda rule: rule._replace(pattern=re.compile(pattern, rule.pattern.flags))
+    )
 
 
 @fault("TX-01", TEXT)
-def three_part_time_loses_its_seconds(plant: Plant) -> None:
-    """The rule for hours and minutes takes the first two parts of a three-part time."""
-    plant.rule("time", lambda match: f"{match[1]} {numbers._clock(match[2], 'nought')}")
+def three_part_time_loses_its_seconds(subject: Subject) -> Subject:
+    """The rule for times reads hours and minutes and drops the seconds."""
+    # The third group is the seconds: here it never matches.
+    return with_pattern(subject, "time", r"(?<![\d:])(\d{1,2}):(\d{2})(?::\d{2})?(never)?(?!:?\d)")
 
 
 @fault("TX-02", TEXT)
-def pounds_lose_their_unit(plant: Plant) -> None:
-    """Text is folded to ASCII before the rules of money, which then never see a pound sign."""
-    plant.set(symbols, "_FOREIGN", re.compile(r"[^ -~\s°]"))
+def pounds_lose_their_unit(subject: Subject) -> Subject:
+    """Text is folded to ASCII before the rules for money, which then find no pound sign."""
+    from anyascii import anyascii
+
+    def fold(match: Match) -> str:
+        return str(anyascii(match[0]))
+
+    return with_stages(subject, normalize=lambda text: normalize(re.sub("[£€¥₹]", fold, text)))
 
 
 @fault("TX-03", TEXT)
-def numbers_without_hyphens_and_commas(plant: Plant) -> None:
+def numbers_without_hyphens_and_commas(subject: Subject) -> Subject:
     """Another number library writes "twenty one thousand two hundred", without hyphen or comma."""
-    cardinal = numbers.cardinal
-    plant.replace(cardinal, lambda digits: cardinal(digits).replace("-", " ").replace(",", ""))
+    return with_words_changed(
+        subject, "integer", lambda match, words: words.replace("-", " ").replace(",", "")
+    )
 
 
 @fault("TX-04", TEXT, hard=True)
-def big_integers_are_zero(plant: Plant) -> None:
-    """An integer of 20 digits or more does not fit a machine word, and its parser says 0."""
-    cardinal = numbers.cardinal
-    plant.replace(
-        cardinal, lambda digits: "zero" if len(digits.lstrip("0")) > 19 else cardinal(digits)
+def big_integers_are_zero(subject: Subject) -> Subject:
+    """An integer of 20 digits or more does not fit in a machine word and is read as 0."""
+    return with_words_changed(
+        subject,
+        "integer",
+        lambda match, words: "zero" if len(match[0].lstrip("0")) > 19 else words,
     )
 
 
 @fault("TX-06", TEXT)
-def placeholder_taken_for_a_class(plant: Plant) -> None:
-    """An ellipsis is protected by a placeholder whose restoring pattern is not escaped."""
-    inner = text.normalize
-    plant.replace(inner, lambda given: inner(given).replace("...", "[.][.][.]"))
+def placeholder_taken_for_a_class(subject: Subject) -> Subject:
+    """An ellipsis is protected by a placeholder, and the pattern that restores it is unescaped."""
+    return with_stages(subject, normalize=lambda text: normalize(text).replace("...", "[.][.][.]"))
 
 
 @fault("TX-08", TEXT)
-def older_abbreviations(plant: Plant) -> None:
-    """A list of abbreviations from before weekdays, months and "etc" were in it."""
-    plant.rule("short form", pattern=r"\b(APIs?|CPUs?|GPUs?)\b")
+def older_abbreviations(subject: Subject) -> Subject:
+    """The list of abbreviations is an older one, without weekdays, months and "etc"."""
+    return with_pattern(subject, "short form", r"\b(APIs?|CPUs?|GPUs?)\b")
 
 
 @fault("TX-09", TEXT)
-def short_pieces_stay_alone(plant: Plant) -> None:
-    """Pieces under 30 characters are spoken by themselves."""
-    plant.replace(pieces.merge_short, lambda given, *_: list(given))
+def short_pieces_stay_alone(subject: Subject) -> Subject:
+    """Sentences under 30 characters are not merged with a neighbour."""
+    return with_stages(subject, split=split)
 
 
 @fault("TX-11", TEXT)
-def no_normaliser(plant: Plant) -> None:
-    """The port has no normaliser: text goes to the tokenizer as it is written."""
-    plant.replace(text.normalize, lambda given: given)
+def no_normaliser(subject: Subject) -> Subject:
+    """The port has no normaliser: the tokenizer gets the text as it is written."""
+    return with_stages(subject, normalize=lambda text: text)
 
 
 @fault("TX-50", TEXT)
-def three_sentences_a_prompt(plant: Plant) -> None:
-    """Sentences are grouped by three, which saves calls and changes what is heard."""
+def three_sentences_a_prompt(subject: Subject) -> Subject:
+    """Three sentences make one prompt, which saves calls and changes the audio."""
 
-    def merge(given: Iterable[str], *_: Any) -> list[str]:
-        found = list(given)
-        return [" ".join(found[i : i + 3]) for i in range(0, len(found), 3)]
+    def split_in_threes(normalized: str) -> list[str]:
+        parts = split(normalized)
+        return [" ".join(parts[i : i + 3]) for i in range(0, len(parts), 3)]
 
-    plant.replace(pieces.merge_short, merge)
+    return with_stages(subject, split=split_in_threes)
 
 
 @fault("TX-51", TEXT, hard=True)
-def years_end_in_1999(plant: Plant) -> None:
-    """Reading in pairs was written for the years before 2000."""
-    integer = numbers._integer
-    plant.rule(
-        "integer", lambda m: numbers.cardinal(m[0]) if m[0].lstrip("0") >= "2000" else integer(m)
+def years_end_in_1999(subject: Subject) -> Subject:
+    """Years from 2000 on are not read in pairs of digits."""
+    return with_words_changed(
+        subject,
+        "integer",
+        lambda match, words: cardinal(match[0]) if match[0].lstrip("0") >= "2000" else words,
     )
 
 
 @fault("TX-52", TEXT, hard=True)
-def minutes_below_ten_lose_their_oh(plant: Plant) -> None:
-    """8:05 is read like 8:50 would never be: "eight five"."""
-    plant.set(
-        numbers, "_clock", lambda figures, nought: nought if figures == "00" else str(int(figures))
-    )
+def minutes_below_ten_lose_their_oh(subject: Subject) -> Subject:
+    """8:05 is read "eight five" instead of "eight oh five"."""
+    return with_words_changed(subject, "time", lambda match, words: re.sub(r"oh (?=\d)", "", words))
 
 
 @fault("TX-53", TEXT, hard=True)
-def one_cent_is_several(plant: Plant) -> None:
+def one_cent_is_several(subject: Subject) -> Subject:
     """The units of money are always in the plural."""
-    plant.set(numbers, "_count", lambda amount, one, many: f"{amount} {many}")
+
+    def plural(match: Match, words: str) -> str:
+        one, many, one_hundredth, hundredths = CURRENCIES[match["symbol"]]
+        words = re.sub(rf"\b1 {one}\b", f"1 {many}", words)
+        return re.sub(rf"\b1 {one_hundredth}\b", f"1 {hundredths}", words)
+
+    return with_words_changed(subject, "money", plural)
 
 
 @fault("TX-54", TEXT, hard=True)
-def title_ends_the_sentence(plant: Plant) -> None:
-    """The full stop of "Mr." is kept, and the sentence is cut after it."""
-    plant.rule("title", lambda match: words.TITLES[match[1].lower()] + ".")
+def title_ends_the_sentence(subject: Subject) -> Subject:
+    """The full stop of "Mr." is kept, and the text is split after it."""
+    return with_spoken(subject, "title", lambda match: TITLES[match[1].lower()] + ".")
 
 
 @fault("TX-55", TEXT, hard=True)
-def long_sentence_cut_inside_a_word(plant: Plant) -> None:
-    """A sentence over 300 characters is cut at 300, wherever that is."""
+def long_sentence_cut_inside_a_word(subject: Subject) -> Subject:
+    """A sentence over 300 characters is cut at character 300, even inside a word."""
 
-    def split(given: str, max_length: int = pieces.MAX_LENGTH) -> list[str]:
-        found = inner(given, 10**9)
-        return [
-            part[i : i + max_length].strip() for part in found
-            for i in range(0, len(part), max_length)
-        ]  # fmt: skip
+    def cut(normalized: str) -> list[str]:
+        return merge_short(
+            part[i : i + MAX_LENGTH].strip()
+            for part in split(normalized, 10**9)
+            for i in range(0, len(part), MAX_LENGTH)
+        )
 
-    inner = pieces.split
-    plant.replace(inner, split)
+    return with_stages(subject, split=cut)
 
 
 @fault("TX-56", TEXT, hard=True)
-def other_scripts_left_out(plant: Plant) -> None:
-    """Letters beyond ASCII are dropped instead of written in Latin letters."""
-    plant.set(symbols, "_in_ascii", lambda character: symbols.SIGNS.get(character, ""))
+def other_scripts_left_out(subject: Subject) -> Subject:
+    """Letters outside ASCII are removed instead of transliterated."""
+
+    def kept(character: str) -> bool:
+        return character.isascii() or character in SIGNS or not character.isalpha()
+
+    return with_stages(subject, normalize=lambda text: normalize("".join(filter(kept, text))))
 
 
 @fault("TX-57", TEXT, hard=True)
-def only_plain_spaces_separate(plant: Plant) -> None:
-    """Of all white space only the space, the tab and the line feed part words."""
-    inner = text.normalize
-    odd = re.compile(r"[^\S \t\n]")
-    plant.replace(inner, lambda given: inner(odd.sub("", given)))
+def only_plain_spaces_separate(subject: Subject) -> Subject:
+    """Only the space, the tab and the line feed separate words; other white space is removed."""
+    return with_stages(subject, normalize=lambda text: normalize(re.sub(r"[^\S \t\n]", "", text)))
 
 
 @fault("TX-58", TEXT)
-def decimals_read_as_numbers(plant: Plant) -> None:
-    """What stands after the point is read as one number: 3.14 is "three point fourteen"."""
+def decimals_read_as_numbers(subject: Subject) -> Subject:
+    """Digits after the point are read as one number: 3.14 is "three point fourteen"."""
 
-    def spoken(match: re.Match[str]) -> str:
+    def spoken(match: Match) -> str:
         whole, *parts = match[0].split(".")
-        said = [numbers.cardinal(part) for part in parts]
-        return " point ".join([numbers.cardinal(whole) if whole else "", *said])
+        return " point ".join([cardinal(whole) if whole else "", *map(cardinal, parts)])
 
-    plant.rule("decimal", spoken)
+    return with_spoken(subject, "decimal", spoken)
 
 
 @fault("TX-59", TEXT, hard=True)
-def every_hyphen_before_a_figure_is_a_minus(plant: Plant) -> None:
-    """A hyphen before a figure is a minus in names and ranges too."""
-    plant.rule("name-number", r"\1 minus ")
+def every_hyphen_before_a_figure_is_a_minus(subject: Subject) -> Subject:
+    """A hyphen before a digit is read as minus in names too."""
+    return with_spoken(subject, "name-number", r"\1 minus ")
 
 
 @fault("TX-60", TEXT, hard=True)
-def merged_without_a_bound(plant: Plant) -> None:
-    """Short pieces join the one before however long it has become."""
-    inner = pieces.merge_short
-    plant.replace(inner, lambda given, *_: inner(given, max_length=10**9))
+def merged_without_a_bound(subject: Subject) -> Subject:
+    """A short sentence is merged with the one before, whatever the length of that one."""
+    return with_stages(
+        subject, split=lambda normalized: merge_short(split(normalized), max_length=10**9)
+    )
 
 
 @fault("TX-61", TEXT, hard=True)
-def capitals_parted_too(plant: Plant) -> None:
-    """Words in capitals alone are parted letter by letter like words in mixed case."""
-    plant.rule("mixed case", lambda match: re.sub(r"(?<=\w)(?=[A-Z])", " ", match[0]))
+def capitals_parted_too(subject: Subject) -> Subject:
+    """Words in capitals are split into letters, like the parts of words in mixed case."""
+    return with_spoken(
+        subject, "mixed case", lambda match: re.sub(r"(?<=\w)(?=[A-Z])", " ", match[0])
+    )
 
 
 @fault("TX-62", TEXT, hard=True)
-def no_full_stop_at_the_end(plant: Plant) -> None:
-    """Text that ends without a mark gets none, though the voice has learnt to end on one."""
-    inner = text.normalize
+def no_full_stop_at_the_end(subject: Subject) -> Subject:
+    """No full stop is added to text that ends without one, though the voice was trained on it."""
 
-    def normalize(given: str) -> str:
-        said = inner(given)
-        marked = given.rstrip()[-1:] in tuple(".!?")
-        return said if marked else said.removesuffix(".")
+    def unstopped(text: str) -> str:
+        normalized = normalize(text)
+        return normalized if text.rstrip()[-1:] in tuple(".!?") else normalized.removesuffix(".")
 
-    plant.replace(inner, normalize)
+    return with_stages(subject, normalize=unstopped)

@@ -1,185 +1,195 @@
-"""Faults of the tokenizer: a sentence in, prompt ids out."""
+"""Faults of the tokenizer: sentence in, prompt ids out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from conformance.faults.fault import TOKENIZER, fault
-from conformance.faults.plant import Plant
+from conformance.faults.plant import with_tokenizer
+from conformance.subject import Subject
 from soprano.tokenizer import Tokenizer
 
 
-def encoded(plant: Plant, change: Callable[[Any, str, list[int]], list[int]]) -> None:
-    encode = Tokenizer.encode
-    plant.set(Tokenizer, "encode", lambda t, text: change(t, text, encode(t, text)))
+def with_library(subject: Subject, **attributes: Any) -> Subject:
+    """Change attributes of the `tokenizers` object after it is loaded."""
 
+    class Faulty(Tokenizer):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            for name, value in attributes.items():
+                setattr(self.library, name, value)
 
-def loaded(plant: Plant, change: Callable[[Any], None]) -> None:
-    """Change the library's tokenizer as it is loaded."""
-    load = Tokenizer.__init__
-
-    def faulty(tokenizer: Any, path: Any) -> None:
-        load(tokenizer, path)
-        change(tokenizer._tokenizer)
-
-    plant.set(Tokenizer, "__init__", faulty)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-01", TOKENIZER)
-def spaces_dropped(plant: Plant) -> None:
-    """Spaces are taken for mere separators and get no id."""
+def spaces_dropped(subject: Subject) -> Subject:
+    """Spaces only separate words and get no id."""
 
-    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
-        space = tokenizer._tokenizer.token_to_id(" ")
-        return [i for i in ids if i != space]
+    class Faulty(Tokenizer):
+        def encode(self, text: str) -> list[int]:
+            space = self.library.token_to_id(" ")
+            return [i for i in super().encode(text) if i != space]
 
-    encoded(plant, change)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-02", TOKENIZER, hard=True)
-def white_space_not_folded(plant: Plant) -> None:
-    """A run of white space is encoded sign by sign."""
+def white_space_not_folded(subject: Subject) -> Subject:
+    """A run of white space is encoded character by character."""
     from tokenizers import normalizers
 
-    loaded(plant, lambda library: setattr(library, "normalizer", normalizers.Lowercase()))
+    return with_library(subject, normalizer=normalizers.Lowercase())
 
 
 @fault("TK-03", TOKENIZER)
-def capitals_not_lowered(plant: Plant) -> None:
-    """Capitals are not lowered, and become unknown tokens."""
+def capitals_not_lowered(subject: Subject) -> Subject:
+    """Capitals are not lowered and become unknown tokens."""
     from tokenizers import Regex, normalizers
 
-    loaded(
-        plant,
-        lambda library: setattr(library, "normalizer", normalizers.Replace(Regex(r"\s+"), " ")),
-    )
+    return with_library(subject, normalizer=normalizers.Replace(Regex(r"\s+"), " "))
 
 
 @fault("TK-05", TOKENIZER)
-def another_familys_splitter(plant: Plant) -> None:
-    """Text is split by the expression of GPT-2, which glues a space to the word after it."""
+def another_familys_splitter(subject: Subject) -> Subject:
+    """Text is split by the expression of GPT-2, which joins a space to the word after it."""
     from tokenizers import Regex, pre_tokenizers
 
     pattern = r"'s|'t|'re|'ve|'m|'ll|'d| ?[a-z]+| ?[0-9]+| ?[^\sa-z0-9]+|\s+(?!\S)|\s+"
-    loaded(
-        plant,
-        lambda library: setattr(
-            library, "pre_tokenizer", pre_tokenizers.Split(Regex(pattern), "isolated")
-        ),
-    )
+    return with_library(subject, pre_tokenizer=pre_tokenizers.Split(Regex(pattern), "isolated"))
 
 
 @fault("TK-07", TOKENIZER, hard=True)
-def stop_comes_twice(plant: Plant) -> None:
+def stop_comes_twice(subject: Subject) -> Subject:
     """A library adds its own begin-of-sequence token in front of the prompt."""
-    prompt = Tokenizer.prompt
-    plant.set(Tokenizer, "prompt", lambda t, sentence: [t.stop, *prompt(t, sentence)])
+
+    class Faulty(Tokenizer):
+        def prompt(self, sentence: str) -> list[int]:
+            return [self.stop, *super().prompt(sentence)]
+
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("KV-12", TOKENIZER)
-def long_prompt_loses_start(plant: Plant) -> None:
-    """A prompt over 512 ids is cut on the right, which removes [START]."""
+def long_prompt_loses_start(subject: Subject) -> Subject:
+    """A prompt of more than 512 ids is truncated on the right, which removes [START]."""
 
-    def prompt(tokenizer: Any, sentence: str) -> list[int]:
-        return [tokenizer.stop, tokenizer.text, *tokenizer.encode(sentence), tokenizer.start][:512]
+    class Faulty(Tokenizer):
+        def prompt(self, sentence: str) -> list[int]:
+            return [self.stop, self.text, *self.encode(sentence), self.start][:512]
 
-    plant.set(Tokenizer, "prompt", prompt)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-50", TOKENIZER, hard=True)
-def unknown_characters_fused(plant: Plant) -> None:
+def unknown_characters_fused(subject: Subject) -> Subject:
     """Neighbouring unknown characters become one unknown token."""
 
-    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
-        unknown = tokenizer._tokenizer.token_to_id("[UNK]")
-        pairs = zip(ids, [None, *ids], strict=False)
-        return [i for i, before in pairs if not i == before == unknown]
+    class Faulty(Tokenizer):
+        def encode(self, text: str) -> list[int]:
+            unknown, ids = self.library.token_to_id("[UNK]"), super().encode(text)
+            pairs = zip(ids, [None, *ids], strict=False)
+            return [i for i, before in pairs if not i == before == unknown]
 
-    encoded(plant, change)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-51", TOKENIZER, hard=True)
-def limit_counts_the_sentence_alone(plant: Plant) -> None:
-    """The limit of 512 is held against the sentence's ids; the three controls come on top."""
+def limit_counts_the_sentence_alone(subject: Subject) -> Subject:
+    """The limit of 512 is applied to the sentence's ids, without the three control tokens."""
 
-    def prompt(tokenizer: Any, sentence: str) -> list[int]:
-        ids = tokenizer.encode(sentence)
-        if not sentence.strip() or tokenizer._reserved & set(ids) or len(ids) > 512:
-            raise ValueError("sentence is empty, too long, or holds a control token")
-        return [tokenizer.stop, tokenizer.text, *ids, tokenizer.start]
+    class Faulty(Tokenizer):
+        def prompt(self, sentence: str) -> list[int]:
+            ids = self.encode(sentence)
+            if not sentence.strip() or self.reserved & set(ids) or len(ids) > 512:
+                raise ValueError("sentence is empty, too long, or contains a control token")
+            return [self.stop, self.text, *ids, self.start]
 
-    plant.set(Tokenizer, "prompt", prompt)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-52", TOKENIZER, hard=True)
-def edges_stripped(plant: Plant) -> None:
-    """White space at either end of a sentence is stripped before it is encoded."""
-    encode = Tokenizer.encode
-    plant.set(Tokenizer, "encode", lambda t, text: encode(t, text.strip()))
+def edges_stripped(subject: Subject) -> Subject:
+    """White space at both ends of a sentence is stripped before it is encoded."""
+
+    class Faulty(Tokenizer):
+        def encode(self, text: str) -> list[int]:
+            return super().encode(text.strip())
+
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-53", TOKENIZER)
-def digits_merge(plant: Plant) -> None:
-    """Only words and punctuation are split apart, so that digits may merge with each other."""
+def digits_merge(subject: Subject) -> Subject:
+    """Text is split into words and punctuation only, so that digits can merge."""
     from tokenizers import Regex, pre_tokenizers
 
     split = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]+|\s+"), "isolated")
-    loaded(plant, lambda library: setattr(library, "pre_tokenizer", split))
+    return with_library(subject, pre_tokenizer=split)
 
 
 @fault("TK-54", TOKENIZER, hard=True)
-def training_settings_kept(plant: Plant) -> None:
-    """Padding and truncation that the file carries from training stay on."""
+def training_settings_kept(subject: Subject) -> Subject:
+    """Padding and truncation that the file has from training stay on."""
     import tokenizers
 
-    load = Tokenizer.__init__
+    class Faulty(Tokenizer):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            as_stored = tokenizers.Tokenizer.from_file(str(path))
+            if as_stored.padding or as_stored.truncation:
+                self.library = as_stored
 
-    def faulty(tokenizer: Any, path: Any) -> None:
-        load(tokenizer, path)
-        kept = tokenizers.Tokenizer.from_file(str(path))
-        if kept.padding or kept.truncation:
-            tokenizer._tokenizer = kept
-
-    plant.set(Tokenizer, "__init__", faulty)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-55", TOKENIZER, hard=True)
-def post_processor_left_on(plant: Plant) -> None:
-    """The library's call adds special tokens by default, as the file's post-processor says."""
-    plant.set(Tokenizer, "encode", lambda t, text: list(t._tokenizer.encode(text).ids))
+def post_processor_left_on(subject: Subject) -> Subject:
+    """The library's encode adds special tokens by default, as the file's post-processor defines."""
+
+    class Faulty(Tokenizer):
+        def encode(self, text: str) -> list[int]:
+            return list(self.library.encode(text).ids)
+
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-56", TOKENIZER, hard=True)
-def control_ids_assumed(plant: Plant) -> None:
-    """[TEXT], [START] and [STOP] are 1, 2 and 3 without a look into the file."""
-    load = Tokenizer.__init__
+def control_ids_assumed(subject: Subject) -> Subject:
+    """[TEXT], [START] and [STOP] are assumed to be 1, 2 and 3."""
 
-    def faulty(tokenizer: Any, path: Any) -> None:
-        load(tokenizer, path)
-        tokenizer.text, tokenizer.start, tokenizer.stop = 1, 2, 3
+    class Faulty(Tokenizer):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.text, self.start, self.stop = 1, 2, 3
 
-    plant.set(Tokenizer, "__init__", faulty)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-57", TOKENIZER, hard=True)
-def control_tokens_in_the_text_obeyed(plant: Plant) -> None:
-    """A text that holds "[STOP]" or an audio token reaches the model with that token in it."""
-    load = Tokenizer.__init__
+def control_tokens_in_the_text_obeyed(subject: Subject) -> Subject:
+    """A sentence that contains "[STOP]" or an audio token gives a prompt with that token."""
 
-    def faulty(tokenizer: Any, path: Any) -> None:
-        load(tokenizer, path)
-        tokenizer._reserved = set()
+    class Faulty(Tokenizer):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.reserved = set()
 
-    plant.set(Tokenizer, "__init__", faulty)
+    return with_tokenizer(subject, Faulty)
 
 
 @fault("TK-58", TOKENIZER, hard=True)
-def last_sentence_remembered(plant: Plant) -> None:
-    """Ids are kept by the sentence's length and first word: a likely neighbour gets them."""
-    kept: dict[Any, list[int]] = {}
+def last_sentence_remembered(subject: Subject) -> Subject:
+    """Ids are cached by the sentence's length and first word, so that two sentences can collide."""
 
-    def change(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
-        return list(kept.setdefault((id(tokenizer), len(text), text.split(" ")[0]), ids))
+    class Faulty(Tokenizer):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.cache: dict[tuple[int, str], list[int]] = {}
 
-    encoded(plant, change)
+        def encode(self, text: str) -> list[int]:
+            key = len(text), text.split(" ")[0]
+            return list(self.cache.setdefault(key, super().encode(text)))
+
+    return with_tokenizer(subject, Faulty)
