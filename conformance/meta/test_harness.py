@@ -1,8 +1,9 @@
-"""Runs of the suite that must be red: what was selected, started, found or skipped wrongly."""
+"""Runs of the suite that must fail: unknown selections, missing backends, lost evidence, skips."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -12,38 +13,39 @@ from types import SimpleNamespace
 
 import pytest
 
-from conformance import hooks as reporting
+from conformance import hooks
 from conformance.golden.packs import fixture_models
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
+PORTS = "conformance.meta.example_ports"
 
 
-def run(*arguments: str) -> tuple[int, str]:
+def run(*arguments, **options):
     """The suite's exit status and output in a fresh process."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True, **options)
     return result.returncode, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("--backend", "abacus"), "abacus"),
         (("--model", "nowhere"), "nowhere"),
         (("--requirement", "ZZ-99"), "ZZ-99"),
-        (("--requirement", "AO-02", "--requirement", "ZZ-99"), "ZZ-99"),
+        (("--requirement", "SA-02", "--requirement", "ZZ-99"), "ZZ-99"),
         (("-k", "no_such_test"), "deselected"),
         (("-k", "no_such_test", "-n", "2"), "no tests ran"),
-        (("--benchmark-autosave", "-n", "2"), "run alone"),
+        (("--benchmark-autosave", "-n", "2"), "omit -n"),
         (("--backend", "abacus", "-n", "2"), "known:"),
         (("--model", "nowhere", "-n", "2"), "nowhere"),
         (("--requirement", "ZZ-99", "-n", "2"), "ZZ-99"),
     ],
 )
-def test_a_selection_that_selects_nothing_is_red(arguments, words):
+def test_a_selection_without_tests_is_an_error(arguments, message):
     status, output = run("--pyargs", "conformance", *arguments)
-    assert status not in (0,)
-    assert words in output
+    assert status != 0
+    assert message in output
 
 
 SKIPPING = """
@@ -62,18 +64,17 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Skipping()]))
     ("mark", "port"),
     [("pytest.mark.skip('not today')", "Port"), ("pytest.mark.xfail", "NoisyLogits")],
 )
-def test_a_skip_that_is_not_listed_is_red(mark, port):
+def test_a_skip_that_is_not_listed_is_an_error(mark, port):
     command = [sys.executable, "-c", SKIPPING.format(mark=mark), "-p", "no:cacheprovider"]
     command += ["--pyargs", "conformance", "--requirement", "LM-02", "--model", str(MODEL)]
-    command += ["--backend", f"conformance.meta.example_ports:{port}"]
+    command += ["--backend", f"{PORTS}:{port}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1, result.stdout
     assert "LM-02    error" in result.stdout
 
 
-def test_a_backend_that_cannot_start_is_an_error(tmp_path):
-    factory = "conformance.meta.example_ports:unable"
-    arguments = ("--backend", factory, "--model", str(MODEL), "--requirement", "LM-01")
+def test_a_backend_that_does_not_open_is_an_error():
+    arguments = ("--backend", f"{PORTS}:unable", "--model", str(MODEL), "--requirement", "LM-01")
     status, output = run("--pyargs", "conformance", *arguments)
     assert status == 1
     assert "LM-01    error" in output
@@ -81,7 +82,7 @@ def test_a_backend_that_cannot_start_is_an_error(tmp_path):
 
 
 def test_a_model_without_golden_values_is_an_error(tmp_path):
-    """Neither weights nor a pack of its identity: a bundle from elsewhere."""
+    """A bundle whose source weights are not among the golden packs."""
     from soprano.export.bundle import export_bundle
 
     bundle = export_bundle(MODEL, tmp_path / "bundle", to="openvino")
@@ -116,22 +117,22 @@ def test_an_output_of_another_name_is_an_error(tmp_path):
     assert "DE-01    pass" not in shown
 
 
-def test_the_suite_runs_and_reports_without_knowledge_of_pytest(tmp_path):
-    command = [sys.executable, "-m", "conformance", "run", "--requirement", "AO-02"]
+def test_the_run_command_judges_and_writes_reports(tmp_path):
+    command = [sys.executable, "-m", "conformance", "run", "--requirement", "SA-02"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     report = tmp_path / "conformance-report"
     assert sorted(path.name for path in report.iterdir()) == ["conformance.json", "junit.xml"]
     document = json.loads((report / "conformance.json").read_text(encoding="utf-8"))
-    assert document["results"]["shared"]["AO-02"]["verdict"] == "pass"
+    assert document["results"]["shared"]["SA-02"]["verdict"] == "pass"
     shutil.rmtree(report)
     command[-1] = "ZZ-99"
     assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize("port", ["Port", "NoisyLogits"])
-def test_processes_side_by_side_gather_the_same_evidence(tmp_path, port):
-    arguments = ("--backend", f"conformance.meta.example_ports:{port}", "--model", str(MODEL))
+def test_several_processes_collect_the_evidence_of_one(tmp_path, port):
+    arguments = ("--backend", f"{PORTS}:{port}", "--model", str(MODEL))
     arguments += ("--pyargs", "conformance", "--requirement", "LM")
     documents, statuses = [], []
     for processes in ("0", "2"):
@@ -146,42 +147,35 @@ def test_processes_side_by_side_gather_the_same_evidence(tmp_path, port):
     assert documents[0] == documents[1]
 
 
-def test_a_process_that_ends_before_it_gave_its_evidence_is_red():
-    arguments = (
-        "--backend",
-        "conformance.meta.example_ports:Ending",
-        "--model",
-        str(MODEL),
-        "-n",
-        "1",
-    )
+def test_a_worker_that_exits_during_a_test_fails_the_run():
+    arguments = ("--backend", f"{PORTS}:Ending", "--model", str(MODEL), "-n", "1")
     status, _ = run("--pyargs", "conformance", *arguments, "--requirement", "LM-02")
     assert status == 1
 
 
 @pytest.mark.parametrize(("sent", "status"), [([], 1), (["conformance"], 0)])
-def test_evidence_that_was_not_sent_makes_a_green_run_red(sent, status):
-    """A process that ended between its last test and its end: no test says so."""
+def test_a_worker_that_exits_after_its_last_test_fails_the_run(sent, status):
+    """Every test of the worker has passed, but its evidence was not sent."""
     config = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace(xmlpath="junit.xml"))
     config.getoption = lambda name: None
-    reporting.pytest_configure(config)
-    output = {name: pickle.dumps(([], {})) for name in sent}
-    reporting.pytest_testnodedown(SimpleNamespace(config=config, workeroutput=output))
+    hooks.pytest_configure(config)
+    output = {name: pickle.dumps(([], {}, {})) for name in sent}
+    hooks.pytest_testnodedown(SimpleNamespace(config=config, workeroutput=output))
     session = SimpleNamespace(config=config, exitstatus=0)
-    reporting.pytest_sessionfinish(session, 0)
+    hooks.pytest_sessionfinish(session, 0)
     assert session.exitstatus == status
 
 
-def deviation(tmp_path: Path, bound: str, expires: str = "2999-01-01") -> str:
-    """A claim that the steps of a noisy port err."""
+def deviation_file(tmp_path, bound, expires):
+    """A claim on the logits of the decode steps of an example port."""
     path = tmp_path / "deviations.toml"
     path.write_text(
         f"""
 [[deviation]]
 requirement = "LM-02"
-subject = "conformance.meta.example_ports:*"
-owner = "a port's author"
-reason = "its steps are noisy"
+subject = "{PORTS}:*"
+owner = "the author of the port"
+reason = "noise in the logits of a step"
 bound = {bound}
 expires = {expires}
 """,
@@ -200,9 +194,11 @@ expires = {expires}
         ("Port", "1000.0", "2999-01-01", "fail"),
     ],
 )
-def test_a_claimed_deviation_is_strict(tmp_path, port, bound, expires, verdict):
-    claims = deviation(tmp_path, bound, expires)
-    arguments = ("--backend", f"conformance.meta.example_ports:{port}", "--deviations", claims)
+def test_a_claimed_deviation_must_occur_within_its_bound_and_date(
+    tmp_path, port, bound, expires, verdict
+):
+    claims = deviation_file(tmp_path, bound, expires)
+    arguments = ("--backend", f"{PORTS}:{port}", "--deviations", claims)
     arguments += ("--model", str(MODEL), "--requirement", "LM-02")
     status, output = run("--pyargs", "conformance", *arguments)
     assert f"LM-02    {verdict} " in output, output
@@ -210,11 +206,60 @@ def test_a_claimed_deviation_is_strict(tmp_path, port, bound, expires, verdict):
 
 
 @pytest.mark.parametrize("claims", ["[[deviation]]", "x = 1", "[", None])
-def test_a_file_of_claims_that_cannot_be_read_is_red(tmp_path, claims):
+def test_an_invalid_file_of_claims_is_an_error(tmp_path, claims):
     path = tmp_path / "claims.toml"
     if claims is not None:
         path.write_text(claims, encoding="utf-8")
-    arguments = ("--requirement", "AO-02", "--deviations", str(path))
+    arguments = ("--requirement", "SA-02", "--deviations", str(path))
     status, output = run("--pyargs", "conformance", *arguments)
     assert status == 4
     assert "claims.toml" in output
+
+
+WRONG_SAMPLER = """
+from conformance.meta.example_ports import Port
+
+class FirstId(Port):
+    def sample(self, logits, history, options, uniform):
+        return 0
+"""
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_sampler_edges::test_invalid_logits_are_rejected",
+        "test_random_streams::test_golden_logits_and_uniforms_give_the_golden_ids",
+    ],
+)
+def test_the_printed_command_repeats_a_failure_in_any_folder(tmp_path, test):
+    (tmp_path / "wrong_port.py").write_text(WRONG_SAMPLER, encoding="utf-8")
+    (tmp_path / "claims.toml").touch()
+    scripts = Path(sys.executable).parent
+    path = {"PYTHONPATH": str(tmp_path), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    arguments = ("--backend", "wrong_port:FirstId", "--model", "v11", "--deviations", "claims.toml")
+    status, output = run(
+        "--pyargs",
+        f"conformance.laws.{test}",
+        "-x",
+        *arguments,
+        cwd=tmp_path,
+        env=os.environ | path,
+    )
+    assert status == 1
+    _, _, command = output.partition(" repeat with ")
+    command = command.splitlines()[1]
+    assert {"[", ",", "]"} < set(command)
+    elsewhere = tmp_path / "another folder"
+    elsewhere.mkdir()
+    again = subprocess.run(
+        command, shell=True, cwd=elsewhere, env=os.environ | path, capture_output=True, text=True
+    )
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert "1 failed" in again.stdout
+    assert errors(again.stdout) == errors(output) != []
+
+
+def errors(output):
+    """The lines of a traceback that state the error, and the place of the error."""
+    return [line for line in output.splitlines() if line.startswith("E  ") or "Error" in line]
