@@ -9,9 +9,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, trainers
 
-from fixtures.micro_models import decoder_weights, language_model_weights, write_json
+from fixtures import micro_models
+from fixtures.micro_models import (
+    decoder_weights,
+    language_model_document,
+    language_model_weights,
+    write_json,
+)
 from soprano.checkpoint.config_json import parse_language_model
 from soprano.config import DecoderConfig
 
@@ -43,20 +49,15 @@ V10_DECODER = replace(DECODER, dim=512, intermediate_dim=1536, input_kernel_size
 class Checkpoint:
     """The config of one checkpoint.
 
-    `stop_gain` scales the logit of [STOP]: utterances end after some tens of ids, with 0 never.
+    `language_model` has the keys of the entries of `MICRO`, and the `width` of the MLP. `stop_gain`
+    scales the logit of [STOP]: utterances end after some tens of ids, with 0 never.
     `newer_spelling`: with the keys that newer versions of transformers write.
     """
 
     name: str
     seed: int
-    layers: int
-    width: int
-    heads: int
-    key_heads: int
-    head_dim: int
+    language_model: dict[str, Any]
     audio_tokens: int
-    tied: bool
-    rope_theta: float
     storage: torch.dtype
     stop_gain: float
     newer_spelling: bool
@@ -65,65 +66,43 @@ class Checkpoint:
     @property
     def config(self) -> dict[str, Any]:
         """`config.json`; as in the published files, without the decoder's config."""
-        dtype = str(self.storage).removeprefix("torch.")
-        spelling: dict[str, Any] = {"rope_theta": self.rope_theta, "torch_dtype": dtype}
+        document = language_model_document(self.language_model)
+        document["vocab_size"] = 4 + self.audio_tokens + TEXT_TOKENS
+        document["hidden_size"] = HIDDEN
+        document["intermediate_size"] = self.language_model["width"]
+        document["torch_dtype"] = str(self.storage).removeprefix("torch.")
         if self.newer_spelling:
-            rope = {"rope_theta": self.rope_theta, "rope_type": "default"}
-            spelling = {"rope_parameters": rope, "dtype": dtype}
-        return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "vocab_size": 4 + self.audio_tokens + TEXT_TOKENS,
-            "hidden_size": HIDDEN,
-            "intermediate_size": self.width,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.key_heads,
-            "head_dim": self.head_dim,
-            "rms_norm_eps": 1e-6,
-            "tie_word_embeddings": self.tied,
-            "max_position_embeddings": 512,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "bos_token_id": None,
-            "eos_token_id": 3,
-            "pad_token_id": 3,
-            **spelling,
-        }
+            rope = {"rope_theta": document.pop("rope_theta"), "rope_type": "default"}
+            document |= {"rope_parameters": rope, "dtype": document.pop("torch_dtype")}
+        return document
 
 
 # It differs from the other in spelling, storage type and tied embeddings.
 SMALL = Checkpoint(
     name="small",
     seed=41,
-    layers=3,
-    width=320,
-    heads=6,
-    key_heads=2,
-    head_dim=48,
+    language_model={
+        "layers": 3, "width": 320, "heads": 6, "key_heads": 2, "head_dim": 48,
+        "tie": True, "rope_theta": 1e6,
+    },
     audio_tokens=64,
-    tied=True,
-    rope_theta=1e6,
     storage=torch.float32,
     stop_gain=1.6,
     newer_spelling=False,
-)
+)  # fmt: skip
 # The published size and storage type.
 PUBLISHED = Checkpoint(
     name="published size",
     seed=43,
-    layers=17,
-    width=2304,
-    heads=4,
-    key_heads=1,
-    head_dim=128,
+    language_model={
+        "layers": 17, "width": 2304, "heads": 4, "key_heads": 1, "head_dim": 128,
+        "tie": False, "rope_theta": 10000.0,
+    },
     audio_tokens=8000,
-    tied=False,
-    rope_theta=10000.0,
     storage=torch.bfloat16,
     stop_gain=2.4,
     newer_spelling=True,
-)
+)  # fmt: skip
 
 
 def write(checkpoint: Checkpoint, folder: Path, corpus: Iterable[str]) -> Path:
@@ -172,16 +151,8 @@ def _language_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def _tokenizer(audio_tokens: int, corpus: Iterable[str]) -> Tokenizer:
     """A tokenizer of the published form; its text tokens are learnt from `corpus`."""
     controls = ["[UNK]", "[TEXT]", "[START]", "[STOP]", *(f"[{i}]" for i in range(audio_tokens))]
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.Split(Regex(r"\s+|\w+|[^\w\s]+"), "isolated"),
-        ]
-    )
+    tokenizer, form = Tokenizer(models.BPE(unk_token="[UNK]")), micro_models.tokenizer()
+    tokenizer.normalizer, tokenizer.pre_tokenizer = form.normalizer, form.pre_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=len(controls) + TEXT_TOKENS,
         special_tokens=[AddedToken(name, normalized=False) for name in controls],
