@@ -1,11 +1,8 @@
-"""Precision classes: rounded no more than their class allows, and run as what they claim to be."""
-
-from __future__ import annotations
+"""PR: a backend of a lower precision class rounds no more than its class allows."""
 
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,26 +10,28 @@ import numpy as np
 import pytest
 
 from conformance.golden.observations import (
+    hidden_states,
     observe_decoder,
     observe_long,
     observe_steps,
     observe_vocabulary,
-    sound,
 )
-from conformance.golden.packs import Vectors, is_trained_voice, relative
+from conformance.golden.packs import is_trained_voice, relative
 from conformance.golden.quantised_weights import (
-    Stored,
-    count_products,
-    exact_arithmetic,
-    read_stored,
+    count_matmuls,
+    disable_input_rounding,
+    read_quantised,
 )
-from conformance.golden.rounded_packs import find_source, held_vectors, runtime_of, source_vectors
-from conformance.judging import audio_metrics as hearing
-from conformance.judging import tolerances
+from conformance.golden.rounded_packs import (
+    find_rounded_pack,
+    find_source,
+    runtime_of,
+    source_pack,
+)
+from conformance.judging import audio_metrics, tolerances
 from conformance.judging.skips import NotDeclared
+from conformance.judging.vectors import Vectors
 from conformance.options import option
-from soprano.backends import Backend, open_backend
-from soprano.checkpoint.folder import ModelFolder
 from soprano.synthesis import DEFAULT_MODEL, SopranoTTS
 
 TEXTS = (
@@ -40,7 +39,7 @@ TEXTS = (
     "Please open the window and close the door.",
     "She has seventeen small green boxes in the kitchen.",
 )
-# Which class of layers the manifest counts a module among.
+# The layer class in the manifest, by a part of the module's name.
 LAYERS = {
     "self_attn": "attention",
     "mlp": "mlp",
@@ -49,149 +48,136 @@ LAYERS = {
     "pwconv": "pointwise convolutions",
 }
 
-_BUDGETS: dict[tuple[Path, str], Vectors] = {}
+_source_pack = cache(source_pack)
 
 
 @pytest.fixture
-def model(request) -> Path:
-    return request.node.callspec.params["backend"][1]
+def source(judge, model, request):
+    """The checkpoint that the model was rounded from.
 
-
-@pytest.fixture
-def source(judge, model, request) -> ModelFolder:
-    """The checkpoint that the model was rounded from (`judge` first: it asks what is declared)."""
+    `judge` comes first: it skips models to which the requirement does not apply.
+    """
     named = option(request.config, "reference")
     return find_source(model, Path(named) if named else None)
 
 
 @pytest.fixture
-def budget(backend, source) -> Vectors:
-    """The source's expectations, and the error that the class's definition makes on them."""
-    key = (source.path, backend.capabilities.precision)
-    if key not in _BUDGETS:
-        _BUDGETS[key] = source_vectors(*key)
-    return _BUDGETS[key]
+def budget(backend, source):
+    """The source's golden values, with the error that the class's definition makes as floor."""
+    return Vectors(_source_pack(source.path, backend.capabilities.precision), backend.config)
 
 
 @pytest.fixture
-def stored(backend, source, model) -> dict[str, Stored]:
+def stored(backend, source, model):
+    """The quantised matrices of the bundle by module."""
     if not (model / "manifest.json").is_file():
-        raise NotDeclared("the model is no bundle: how its weights are held is not known")
-    return read_stored(model, runtime_of(backend, model))
+        raise NotDeclared("the model is not a bundle, so the form of its weights is not known")
+    return read_quantised(model, runtime_of(backend, model))
 
 
-def within(judge, budget: Vectors, backend: Backend, quantity: str, actual: np.ndarray) -> None:
-    """Judges the size of an error; the output turned upside down must exceed what is allowed.
+def judge_errors(judge, budget, quantity, actual):
+    """Judge the size of an error. The mutant is the inverted output.
 
-    Coarse classes leave less between one input's output and the next than a float check needs.
+    The mutants of `Judge.close` do not fit: a coarse class allows errors as large as the
+    difference between the outputs of neighbouring inputs.
     """
-    expected, floor = budget.arrays[quantity].astype(np.float64), budget.floors[quantity]
+    expected = budget.expected(quantity).astype(np.float64)
     judge.equal(f"{quantity}: shape", actual.shape, expected.shape)
-    limit = tolerances.against_oracle(quantity, floor, expected, backend.config)
+    limit = budget.limit(quantity)
     for name, allowed, size in (
         ("rms error", limit.rms, lambda error: np.sqrt(np.mean(error**2))),
         ("worst error", limit.worst, lambda error: np.abs(error).max()),
     ):
-        sizes = (float(size(output - expected)) for output in (actual, -actual))
-        judge.below(f"{quantity}: {name}", next(sizes), allowed, actual.size, wrong=next(sizes))
+        error, wrong = (float(size(output - expected)) for output in (actual, -actual))
+        judge.below(f"{quantity}: {name}", error, allowed, actual.size, wrong=wrong)
 
 
 @pytest.mark.requirement("PR-01")
-def test_the_language_model_rounds_no_more_than_its_class(backend, judge, budget):
+def test_logits_and_hidden_states_are_within_the_budget_of_the_class(backend, judge, budget):
     arrays = budget.arrays
     observed = observe_steps(backend, arrays) | observe_vocabulary(backend, arrays)
     for quantity, actual in (observed | observe_long(backend, arrays)).items():
-        within(judge, budget, backend, quantity, actual)
+        judge_errors(judge, budget, quantity, actual)
 
 
 @pytest.mark.requirement("PR-02")
-def test_the_decoder_rounds_no_more_than_its_class(backend, judge, budget):
-    observed, expected = observe_decoder(backend, budget.arrays), budget.arrays["spectrum"]
+def test_spectra_and_samples_are_within_the_budget_of_the_class(stages, judge, budget):
+    observed = observe_decoder(stages, budget.arrays)
     for quantity, actual in observed.items():
-        within(judge, budget, backend, quantity, actual)
-    scaled = {"relative spectrum": relative(expected, expected)}
-    in_units = replace(budget, arrays=budget.arrays | scaled)
-    actual = relative(observed["spectrum"], expected)
-    within(judge, in_units, backend, "relative spectrum", actual)
+        judge_errors(judge, budget, quantity, actual)
+    scaled = relative(observed["spectrum"], budget.arrays["spectrum"])
+    judge_errors(judge, budget, "relative spectrum", scaled)
 
 
 @pytest.mark.requirement("PR-03")
-def test_each_stored_weight_is_the_nearest_level(judge, source, stored):
+def test_each_quantised_weight_is_the_nearest_level(judge, source, stored):
     weights = {**source.language_model_weights(), **source.decoder_weights()}
     for module, matrix in stored.items():
-        wanted, limit = weights[f"{module}.weight"], tolerances.HALF_STEP
+        expected, limit = weights[f"{module}.weight"], tolerances.HALF_STEP
         steps = np.where(matrix.steps, matrix.steps, 1)
-        off = np.abs(matrix.weights - wanted) / steps
-        moved = float((np.abs(matrix.weights + steps - wanted) / steps).max())
-        # Four bits have one level less above zero: what lies beyond it is off by up to a step.
-        highest = (matrix.bits == 4) & (matrix.flat_levels == 15)
-        judge.below(f"{module}: steps off", float(off[~highest].max()), limit, wrong=moved)
-        worst = float(off.max(where=highest, initial=0))
-        judge.below(f"{module}: steps off at the end", worst, 2 * limit, wrong=2 * moved)
+        errors = np.abs(matrix.weights - expected) / steps
+        shifted = float((np.abs(matrix.weights + steps - expected) / steps).max())
+        # Four bits have one level less above zero: a value beyond it is off by up to a step.
+        highest = (matrix.bits == 4) & (matrix.flat_codes == 15)
+        judge.below(f"{module}: steps off", float(errors[~highest].max()), limit, wrong=shifted)
+        worst = float(errors.max(where=highest, initial=0))
+        quantity = f"{module}: steps off at the highest level"
+        judge.below(quantity, worst, 2 * limit, wrong=2 * shifted)
 
 
 @pytest.mark.requirement("PR-04")
-def test_the_manifest_tells_what_was_rounded(judge, stored, model):
-    layers = json.loads((model / "manifest.json").read_text(encoding="utf-8"))["precision"][
-        "layers"
-    ]
-    found: dict[str, set[str]] = {}
+def test_the_manifest_lists_exactly_the_quantised_layers(judge, stored, model):
+    manifest = json.loads((model / "manifest.json").read_text(encoding="utf-8"))
+    quantised = {}
     for module, matrix in stored.items():
         layer = next(layer for part, layer in LAYERS.items() if part in module)
-        found.setdefault(layer, set()).add(f"int{matrix.bits}")
-    told = {name: {text.split(",")[0]} for name, text in layers.items() if text.startswith("int")}
-    judge.equal("rounded layers", sorted(found), sorted(told))
-    for layer, kinds in found.items():
-        judge.equal(f"bits of {layer}", sorted(kinds), sorted(told[layer]))
+        quantised.setdefault(layer, set()).add(f"int{matrix.bits}")
+    stated = {
+        name: {text.split(",")[0]}
+        for name, text in manifest["precision"]["layers"].items()
+        if text.startswith("int")
+    }
+    judge.equal("quantised layers", sorted(quantised), sorted(stated))
+    for layer, kinds in quantised.items():
+        judge.equal(f"bits of {layer}", sorted(kinds), sorted(stated[layer]))
 
 
 @pytest.mark.requirement("PR-05")
-def test_products_run_on_the_stored_levels(backend, judge, stored, model):
+def test_matmuls_read_the_quantised_weights(backend, judge, stored, model):
     attested = backend.attest()
-    found = Counter[str]()
+    counts = Counter()
     for entry in attested["weights"].value.split(", "):
         kind, count = entry.split()
-        found[kind] = int(count)
-    unrounded = found.pop("float32", 0)
-    allowed = count_products(model, runtime_of(backend, model))
+        counts[kind] = int(count)
+    unrounded = counts.pop("float32", 0)
+    allowed = count_matmuls(model, runtime_of(backend, model))
     judge.equal("the model is quantised", all(allowed), True)
-    kinds = [dict(sorted(counts.items())) for counts in allowed]
-    judge.equal("products by type", dict(sorted(found.items())) in kinds, True)
-    # Of the products with a matrix, only the head's stays float.
-    judge.below("float products", unrounded, 1, wrong=unrounded + found.total())
+    kinds = [dict(sorted(expected.items())) for expected in allowed]
+    judge.equal("matmuls by type", dict(sorted(counts.items())) in kinds, True)
+    # The decoder head is the only matmul with weights in float.
+    judge.below("float matmuls", unrounded, 1, wrong=unrounded + counts.total())
     judge.equal("activations", attested["activations"].value, backend.capabilities.activations)
 
 
 @pytest.mark.requirement("PR-06")
-def test_in_float_arithmetic_a_graph_is_the_model_that_it_holds(
-    backend, judge, source, stored, model, tmp_path
+def test_without_rounded_inputs_the_graphs_are_the_float_model_of_their_weights(
+    backend, subject, judge, source, stored, model, tmp_path
 ):
-    """Activations that are rounded hide small faults of the graph: here they are not."""
+    """Rounded activations hide small faults of a graph, so this test disables them."""
     if runtime_of(backend, model) != "onnx":
-        raise NotDeclared("only the graphs of ONNX Runtime can be told to compute in float32")
-    folder = exact_arithmetic(shutil.copytree(model, tmp_path / "exact"))
-    exact = open_backend("onnx_cpu", folder, backend.capabilities.precision, threads=1)
-    vectors = held_vectors(exact, folder, source)
-    observed = observe_steps(exact, vectors.arrays) | observe_decoder(exact, vectors.arrays)
+        raise NotDeclared("only the graphs of ONNX Runtime can be set to compute in float32")
+    folder = disable_input_rounding(shutil.copytree(model, tmp_path / "exact"))
+    exact = subject.open_backend("onnx_cpu", folder, backend.capabilities.precision, 1)
+    vectors = Vectors(find_rounded_pack(exact, folder, source), exact.config)
+    observed = observe_steps(exact, vectors.arrays)
+    observed |= observe_decoder(subject.stages_of(exact, folder), vectors.arrays)
     for quantity, actual in observed.items():
-        expected, floor = vectors.arrays[quantity], vectors.floors[quantity]
-        limit = tolerances.against_oracle(quantity, floor, expected, exact.config)
-        judge.close(quantity, actual, expected, limit)
-
-
-def sound_of(backend: Backend, prompt: list[int], ids: list[int]) -> np.ndarray:
-    """Samples of given ids, from the backend's own states and spectrum."""
-    output = backend.prefill(np.array([prompt]), np.array([len(prompt)]))
-    states = []
-    for number in ids:
-        states.append(output.hidden[0])
-        output = backend.step(np.array([number]), output.state)
-    return sound(backend, np.stack(states))
+        judge.close(quantity, actual, vectors.arrays[quantity], vectors.limit(quantity))
 
 
 @pytest.fixture
-def reference_voice(source) -> SopranoTTS:
-    """What the trained voice is compared with; random weights speak no words."""
+def reference_voice(source):
+    """The trained voice in float32; models with random weights speak no words."""
     if not is_trained_voice(source):
         raise NotDeclared("the model is not the trained voice")
     pytest.importorskip("torch")
@@ -199,46 +185,49 @@ def reference_voice(source) -> SopranoTTS:
 
 
 @cache
-def _reference_voice() -> SopranoTTS:
+def _reference_voice():
     return SopranoTTS(DEFAULT_MODEL, "pytorch", threads=1)
 
 
 @pytest.mark.requirement("PR-07")
-def test_the_same_ids_sound_the_same(backend, judge, reference_voice):
+def test_log_mel_distance_and_stoi_on_the_ids_of_the_reference(stages, judge, reference_voice):
     rate = reference_voice.sample_rate
+    backend, reference = stages.language_model, reference_voice.stages
     allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision]
     for text in TEXTS:
         sentence = reference_voice.infer(text).sentences[0]
-        prompt = reference_voice.tokenizer.prompt(sentence.text)
-        ours, theirs = (
-            sound_of(each, prompt, sentence.token_ids)
-            for each in (backend, reference_voice.backend)
+        prompt, ids = reference.tokenize(sentence.text), sentence.token_ids[:-1]
+        actual, expected = (
+            each.vocode(hidden_states(each.language_model, prompt, ids))
+            for each in (stages, reference)
         )
-        noisy = theirs + np.random.default_rng(0).normal(0, theirs.std() / 3, len(theirs))
+        noise = np.random.default_rng(0).normal(0, expected.std() / 3, len(expected))
+        noisy = expected + noise
         judge.below(
             "log-mel distance",
-            hearing.log_mel_distance(ours, theirs, rate),
+            audio_metrics.log_mel_distance(actual, expected, rate),
             allowed.log_mel,
-            len(theirs),
-            wrong=hearing.log_mel_distance(noisy, theirs, rate),
+            len(expected),
+            wrong=audio_metrics.log_mel_distance(noisy, expected, rate),
         )
         judge.below(
             "intelligibility lost",
-            1 - hearing.intelligibility(ours, theirs, rate),
+            1 - audio_metrics.intelligibility(actual, expected, rate),
             allowed.stoi_lost,
-            len(theirs),
-            wrong=1 - hearing.intelligibility(noisy, theirs, rate),
+            len(expected),
+            wrong=1 - audio_metrics.intelligibility(noisy, expected, rate),
         )
 
 
 @pytest.mark.requirement("PR-08")
-def test_the_same_words_are_recognised(voice, backend, judge, reference_voice):
-    rate, wrong = reference_voice.sample_rate, 0
-    heard: list[str] = []
+def test_a_recogniser_understands_the_same_words(voice, backend, judge, reference_voice):
+    rate, errors, count = reference_voice.sample_rate, 0, 0
     for text in TEXTS:
-        wanted = hearing.recognised_words(reference_voice.infer(text).samples, rate)
-        words = hearing.recognised_words(voice.infer(text).samples, rate)
-        wrong += hearing.word_errors(wanted, words)
-        heard += wanted
-    allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision].words * len(heard)
-    judge.below("words changed", wrong, allowed, len(heard), wrong=len(heard))
+        expected, actual = (
+            audio_metrics.recognised_words(each.infer(text).samples, rate)
+            for each in (reference_voice, voice)
+        )
+        errors += audio_metrics.word_errors(expected, actual)
+        count += len(expected)
+    allowed = tolerances.AUDIO_METRICS[backend.capabilities.precision].words * count
+    judge.below("words changed", errors, allowed, count, wrong=count)
