@@ -1,6 +1,6 @@
-"""Soprano: small neural voices on the CPU, and the reference by which ports are judged.
+"""Text to speech with models of the Soprano family, and the reference for ports of them.
 
-Nothing is loaded before it is used: importing this package imports no runtime and no framework.
+Public names are imported at their first use, so that importing the package loads no runtime.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "Audio": "audio",
     "AudioChunk": "audio",
     "BackendError": "errors",
@@ -45,13 +45,13 @@ _HOME = {
     "open_backend": "backends",
     "sample": "sampling",
 }
-__all__ = sorted(_HOME)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'soprano' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"soprano.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"soprano.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
@@ -61,7 +61,7 @@ def __dir__() -> list[str]:
 
 
 def _refuse_a_shared_folder() -> None:
-    """Two distributions that install into one `soprano` folder leave a mixture of both."""
+    """Raise ImportError if another distribution has written files into this folder too."""
     for record in Path(__file__).parent.parent.glob("soprano*.dist-info/RECORD"):
         if record.parent.name.startswith("soprano_conformance-"):
             continue

@@ -1,7 +1,6 @@
 """The command line: `soprano say`, `export`, `fetch`, `bench`, `info`.
 
-Exit status: 0 done, 1 the thing asked about failed, 2 wrong call or unusable input,
-130 interrupted.
+Exit status: 0 success, 1 failure, 2 wrong call or unusable input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from soprano.errors import SopranoError
 from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
 _MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
-# What a caller can mend by calling otherwise.
+# Errors of the caller: wrong arguments or unusable input.
 _WRONG_CALLS = (
     SopranoError,
     ValueError,
@@ -39,7 +38,7 @@ _WRONG_CALLS = (
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="soprano")
 def cli() -> None:
-    """Small neural voices of the Soprano family on the CPU."""
+    """Text to speech with models of the Soprano family, on the CPU."""
 
 
 def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,26 +56,31 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("-f", "--file", "files", multiple=True, help="Read a text from a file (UTF-8).")
-@click.option("--lines", is_flag=True, help="Speak each line by itself, into a folder.")
+@click.option("--lines", is_flag=True, help="Synthesise each line separately, into a folder.")
 @click.option(
     "-o",
     "--output",
     help="A .wav or .flac file, a folder, or - for standard output.  [speech.wav]",
 )
-@click.option("--format", "container", type=click.Choice(CONTAINERS), help="Whatever the suffix.")
-@click.option("--stream", is_flag=True, help="Write sound while the sentence is being spoken.")
 @click.option(
-    "--chunk-size", type=int, default=4, show_default=True, help="Audio tokens a chunk of a stream."
+    "--format",
+    "container",
+    type=click.Choice(CONTAINERS),
+    help="In place of the suffix.",
+)
+@click.option("--stream", is_flag=True, help="Write audio while it is generated.")
+@click.option(
+    "--chunk-size", type=int, default=4, show_default=True, help="Audio tokens per streamed chunk."
 )
 @_backend_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--temperature", type=float, help="0 takes the likeliest id.  [the model's]")
-@click.option("--top-p", type=float, help="Mass of the nucleus.  [the model's]")
-@click.option("--top-k", type=int, help="Ids kept, 0 for all.  [the model's]")
+@click.option("--temperature", type=float, help="0 takes the most probable id.  [the model's]")
+@click.option("--top-p", type=float, help="Probability of the nucleus.  [the model's]")
+@click.option("--top-k", type=int, help="Number of ids kept, 0 for all.  [the model's]")
 @click.option("--repetition-penalty", type=float, help="1 for none.  [the model's]")
-@click.option("--max-new-tokens", type=int, help="Limit of a sentence.  [the model's]")
-@click.option("--retries", type=int, help="Tries more for a sentence that got stuck.  [0]")
-@click.option("--retry-temperature", type=float, help="Of those tries.  [as before]")
+@click.option("--max-new-tokens", type=int, help="Limit per sentence.  [the model's]")
+@click.option("--retries", type=int, help="Further attempts for a stuck sentence.  [0]")
+@click.option("--retry-temperature", type=float, help="Temperature of those attempts.  [unchanged]")
 def say(
     texts: tuple[str, ...],
     files: tuple[str, ...],
@@ -91,7 +95,7 @@ def say(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Speak TEXT, files, or standard input (-, or nothing else given).
+    """Synthesise TEXT, files, or standard input (-, or no argument).
 
     \b
     soprano say "Hello world" -o hello.wav
@@ -99,14 +103,14 @@ def say(
     soprano say "Hello world" --stream -o - | aplay
     soprano say "One." "Two." -o folder/
 
-    In a folder (one that exists, a name that ends in /, or with --lines), each text becomes a
-    file of its own: 0.wav, 1.wav, and so on. Otherwise they are spoken one after the other.
+    If OUTPUT is a folder (it exists, its name ends in /, or --lines is given), each text becomes
+    a file: 0.wav, 1.wav, ... Otherwise the texts are joined into one file.
     """
     given = _texts(texts, files, lines)
     output = output or ("speech/" if lines else "speech.wav")
     folder = output != "-" and (lines or output.endswith("/") or Path(output).is_dir())
     if stream and folder:
-        raise click.UsageError("--stream speaks into one file, not into a folder")
+        raise click.UsageError("--stream writes one file, not a folder")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal: redirect it, or name a file with -o")
     container = container or ("wav" if folder or output == "-" else container_of(output))
@@ -130,15 +134,15 @@ def say(
 
 
 def _texts(texts: tuple[str, ...], files: tuple[str, ...], lines: bool) -> list[str]:
-    found = [_read("-") if text == "-" else text for text in texts]
-    found += [_read(name) for name in files]
-    if not found:
+    given = [_read("-") if text == "-" else text for text in texts]
+    given += [_read(name) for name in files]
+    if not given:
         if sys.stdin.isatty():
             raise click.UsageError("nothing to say: give TEXT, --file or standard input")
-        found = [_read("-")]
+        given = [_read("-")]
     if lines:
-        found = [line for text in found for line in text.splitlines() if line.strip()]
-    return found
+        given = [line for text in given for line in text.splitlines() if line.strip()]
+    return given
 
 
 def _read(name: str) -> str:
@@ -158,7 +162,7 @@ def _say_one(
     chunk_size: int | None,
     options: dict[str, Any],
 ) -> tuple[list[str], float]:
-    """Speak one text; gives its finish reasons and its seconds of sound."""
+    """Synthesise one text. Returns its finish reasons and its duration in seconds."""
     target = nullcontext(sys.stdout.buffer) if output == "-" else whole_file(output)
     write = voice.stages.write
     if chunk_size is None:
@@ -183,7 +187,7 @@ def _say_one(
 
 @contextmanager
 def _progress(label: str) -> Iterator[Progress | None]:
-    """A bar on a terminal; nothing in a pipe."""
+    """A progress bar on a terminal; None in a pipe."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -227,9 +231,9 @@ def export(model: str, to: str, precision: str, part: str, output: Path) -> None
 @cli.command()
 @click.argument("repo", metavar="REPO[@REVISION]")
 def fetch(repo: str) -> None:
-    """Download a published model and print the folder in which it lies.
+    """Download a published model and print its folder.
 
-    Only the files that speech needs are fetched. A revision is a branch, a tag or a commit.
+    Only the files that synthesis needs are fetched. A revision is a branch, a tag or a commit.
     """
     from soprano.checkpoint.hub import fetch_model
 
@@ -243,7 +247,7 @@ def fetch(repo: str) -> None:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtimes.")
 @click.option("--tokens", type=click.IntRange(min=2, max=512), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw a PNG, too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw a PNG file.")
 def bench(
     model: str,
     backends: tuple[str, ...],
@@ -253,7 +257,7 @@ def bench(
     rounds: int,
     plot: Path | None,
 ) -> None:
-    """Show where the time goes, by part and backend, measured in turns."""
+    """Measure the time of each stage on each backend, in turns."""
     from soprano import bench as measured
 
     names = backends or tuple(installed_backends())
@@ -273,7 +277,7 @@ def bench(
 @cli.command()
 @_backend_options
 def info(model: str, backend: str, precision: str, threads: int | None) -> None:
-    """Show what is installed, and what a model and backend really are."""
+    """Show what is installed, and the effective configuration of a model and backend."""
     installed = installed_backends()
     click.echo(f"soprano {__version__}, Python {sys.version.split()[0]}")
     click.echo(f"embedded models: {', '.join(embedded_models()) or 'none'}")
@@ -283,12 +287,12 @@ def info(model: str, backend: str, precision: str, threads: int | None) -> None:
         return
     folder = locate(model)
     opened = open_backend(backend, folder, precision, threads)
-    numbers, decoder = opened.config.language_model, opened.config.decoder
+    config, decoder = opened.config.language_model, opened.config.decoder
     click.echo(f"model {folder}")
     click.echo(
-        f"  language model: {numbers.num_hidden_layers} layers, hidden {numbers.hidden_size}, "
-        f"{numbers.num_attention_heads}/{numbers.num_key_value_heads} heads of "
-        f"{numbers.head_dim}, vocabulary {numbers.vocab_size}"
+        f"  language model: {config.num_hidden_layers} layers, hidden {config.hidden_size}, "
+        f"{config.num_attention_heads}/{config.num_key_value_heads} heads of "
+        f"{config.head_dim}, vocabulary {config.vocab_size}"
     )
     click.echo(
         f"  decoder: {decoder.num_layers} blocks of {decoder.dim}, n_fft {decoder.n_fft}, "
@@ -301,11 +305,11 @@ def info(model: str, backend: str, precision: str, threads: int | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and leave with its exit status.
+    """Run the command line and exit with its status.
 
-    Errors that a caller can mend end in one sentence, not in a traceback.
+    An error of the caller is one line on standard error, without a traceback.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidy up as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         status = cli.main(prog_name="soprano", standalone_mode=False)
         sys.stdout.flush()
@@ -314,7 +318,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except BrokenPipeError:
-        # Whoever read our output has left; the interpreter would complain when it flushes.
+        # The reader closed the pipe; the interpreter's flush at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (*_WRONG_CALLS, OSError) as error:

@@ -1,37 +1,33 @@
-"""A hub of models in a folder: the little of the Hugging Face protocol that a download speaks."""
+"""An HTTP server with the part of the Hugging Face protocol that a download uses."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-Revisions = dict[str, Path]  # what each branch, tag or commit names
 
 
 class Hub:
-    """What is published, and every request that came."""
+    """Repositories (name -> revision -> folder), and the requests that were received."""
 
-    def __init__(self, repositories: dict[str, Revisions]) -> None:
+    def __init__(self, repositories):
         self.repositories = repositories
-        self.requests: list[str] = []
+        self.requests = []
         self.url = ""
 
     @property
-    def downloaded(self) -> set[str]:
-        """The files whose content was asked for."""
+    def downloaded(self):
+        """The files whose content was requested."""
         return {
             r.split("/", 6)[-1] for r in self.requests if r.startswith("GET") and "/resolve/" in r
         }
 
 
-def commit_of(folder: Path) -> str:
-    """Forty hexadecimal digits that follow from the content."""
+def commit_of(folder):
+    """A commit id made from the content of a folder."""
     digest = hashlib.sha1()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -40,8 +36,8 @@ def commit_of(folder: Path) -> str:
 
 
 @contextmanager
-def serving(repositories: dict[str, Revisions]) -> Iterator[Hub]:
-    """A hub that answers on this machine's own network until the block ends."""
+def serving(repositories):
+    """A hub on a local port, until the block ends."""
     hub = Hub(repositories)
 
     class Handler(_Handler):
@@ -61,19 +57,18 @@ def serving(repositories: dict[str, Revisions]) -> Iterator[Hub]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    hub: Hub
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         self._answer()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self):
         self._answer()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_):
         pass
 
-    def _answer(self) -> None:
+    def _answer(self):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
         parts = path.strip("/").split("/")
@@ -91,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         return self._send_model(repo, kind, known[revision], "/".join(inside))
 
-    def _send_model(self, repo: str, kind: str, folder: Path, inside: str) -> None:
+    def _send_model(self, repo, kind, folder, inside):
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         names = {path.relative_to(folder).as_posix(): path for path in files}
         commit = commit_of(folder)
@@ -111,10 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
 
-    def _send_json(self, document: object) -> None:
+    def _send_json(self, document):
         self._send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
-    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+    def _send(self, status, content, headers=None):
         self.send_response(status)
         for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
@@ -123,5 +118,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _oid(path: Path) -> str:
+def _oid(path):
     return hashlib.sha1(path.read_bytes()).hexdigest()

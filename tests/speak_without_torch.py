@@ -1,4 +1,4 @@
-"""Exports a model and speaks from its bundle where ONNX Runtime is installed and torch is not.
+"""Export a model and synthesise with its bundle in an environment with ONNX Runtime, without torch.
 
 usage: python speak_without_torch.py MODEL BUNDLE
 """
@@ -17,10 +17,10 @@ from soprano.backends import installed_backends
 from soprano.export.bundle import export_bundle
 
 
-def main(model: str, bundle: str) -> None:
-    assert importlib.util.find_spec("torch") is None, "torch is installed here"
+def main(model, bundle):
+    assert importlib.util.find_spec("torch") is None, "torch is installed"
     site = Path(sysconfig.get_paths()["purelib"])
-    assert site in Path(soprano.__file__).parents, f"soprano came from {soprano.__file__}"
+    assert site in Path(soprano.__file__).parents, f"soprano is imported from {soprano.__file__}"
     assert installed_backends() == ["onnx_cpu"], installed_backends()
     export_bundle(model, bundle, to="onnx")
     voice = soprano.SopranoTTS(bundle)
@@ -30,7 +30,7 @@ def main(model: str, bundle: str) -> None:
     assert np.isfinite(audio.samples).all()
     assert np.abs(audio.samples).max() > 0
     assert "torch" not in sys.modules
-    print(f"{audio.duration:.2f} s of sound from {voice.backend.name}, no torch")
+    print(f"{audio.duration:.2f} s of audio from {voice.backend.name}, without torch")
 
 
 main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit status, one sentence, no traceback."""
+"""The command line in processes of its own: files, exit status, errors of one line."""
 
 from __future__ import annotations
 
@@ -16,43 +16,39 @@ import numpy as np
 import pytest
 
 from conformance.golden.packs import fixture_models
-from soprano.audio import Audio, read_wav
+from soprano.audio import read_wav
 
 MICRO = {path.name: path for path in fixture_models()}
-
-
 ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
 
 
-def command(*arguments: object, code: str | None = None) -> list[str]:
+def command(*arguments, code=None):
     program = ["-m", "soprano"] if code is None else ["-c", code]
     return [sys.executable, *program, *map(str, arguments)]
 
 
-def soprano(
-    *arguments: object, code: str | None = None, given: str = ""
-) -> subprocess.CompletedProcess[str]:
+def soprano(*arguments, code=None):
     words = command(*arguments, code=code)
-    return subprocess.run(words, input=given, capture_output=True, text=True, env=ENVIRONMENT)
+    return subprocess.run(words, input="", capture_output=True, text=True, env=ENVIRONMENT)
 
 
-def say(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Few words from the smallest model, which never stops by itself."""
+def say(*arguments, stdin=b""):
+    """`soprano say` on a micro model, which generates tokens up to the limit."""
     words = command("say", *arguments, "-m", MICRO["v11"], "--max-new-tokens", 20)
-    return subprocess.run(words, input=given, capture_output=True, env=ENVIRONMENT)
+    return subprocess.run(words, input=stdin, capture_output=True, env=ENVIRONMENT)
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_rejected(result, *parts):
+    """The command ended with status 2 and one line that contains all parts."""
     assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0], result.stderr
+    for part in parts:
+        assert part in lines[0], result.stderr
 
 
 @pytest.fixture
-def damaged(tmp_path: Path) -> Path:
+def damaged(tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(MICRO["v11"], folder)
     return folder
@@ -67,50 +63,52 @@ def test_say_writes_a_wav_file(tmp_path):
         assert file.getnframes() > 0
 
 
-def spoken(path: Path) -> Audio:
-    """The sound of a WAV file, which is there and holds some."""
+def read_audio(path):
+    """The audio of a WAV file that is not empty."""
     audio = read_wav(path)
     assert len(audio) > 0
     return audio
 
 
-def test_a_text_may_be_words_a_file_or_standard_input(tmp_path):
+def test_arguments_files_and_standard_input_give_the_same_audio(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("\ufeffHello there — friend.\n", encoding="utf-8")
-    ways = {
+    results = {
         "words": say("Hello there — friend.", "-o", tmp_path / "words.wav"),
         "file": say("-f", text, "-o", tmp_path / "file.wav"),
-        "dash": say("-", "-o", tmp_path / "dash.wav", given=text.read_bytes()),
-        "input": say("-o", tmp_path / "input.wav", given=text.read_bytes()),
+        "dash": say("-", "-o", tmp_path / "dash.wav", stdin=text.read_bytes()),
+        "input": say("-o", tmp_path / "input.wav", stdin=text.read_bytes()),
     }
-    for name, result in ways.items():
+    for name, result in results.items():
         assert result.returncode == 0, result.stderr
         assert (tmp_path / f"{name}.wav").read_bytes() == (tmp_path / "words.wav").read_bytes()
-    assert spoken(tmp_path / "words.wav").sample_rate == 16000
+    assert read_audio(tmp_path / "words.wav").sample_rate == 16000
 
 
-def test_several_texts_go_to_a_folder(tmp_path):
+def test_several_texts_are_written_to_numbered_files(tmp_path):
     assert say("Hello.", "Good bye.", "-o", f"{tmp_path}/each/").returncode == 0
-    assert say("--lines", "-o", tmp_path / "lines", given=b"Hello.\n\nGood bye.\n").returncode == 0
+    assert say("--lines", "-o", tmp_path / "lines", stdin=b"Hello.\n\nGood bye.\n").returncode == 0
     assert say("Good bye.", "-o", tmp_path / "alone.wav").returncode == 0
     for folder in ("each", "lines"):
         files = sorted(path.name for path in (tmp_path / folder).iterdir())
         assert files == ["0.wav", "1.wav"]
-        two, alone = spoken(tmp_path / folder / "1.wav"), spoken(tmp_path / "alone.wav")
-        # A batch may move a sample by float noise, and so across one step of 16 bits.
-        assert np.abs(np.asarray(two) - np.asarray(alone)).max() <= 1.5 / 32767
+        second, alone = (
+            read_audio(path) for path in (tmp_path / folder / "1.wav", tmp_path / "alone.wav")
+        )
+        # Rounding in a batch may move a sample across one step of 16 bits.
+        assert np.abs(second.samples - alone.samples).max() <= 1.5 / 32767
 
 
-def test_standard_output_is_a_file_of_its_own(tmp_path):
+def test_standard_output_receives_the_bytes_of_a_file(tmp_path):
     assert say("Hello.", "-o", tmp_path / "a.wav").returncode == 0
     assert say("Hello.", "-o", "-").stdout == (tmp_path / "a.wav").read_bytes()
 
 
-def test_a_stream_has_sizes_in_a_file_and_none_in_a_pipe(tmp_path):
-    """Players read on until the end where the sizes are the largest there are."""
+def test_a_streamed_wav_states_its_sizes_in_a_file_but_not_in_a_pipe(tmp_path):
+    """In a pipe the sizes are the largest numbers, on which players read to the end."""
     assert say("Hello there.", "-o", tmp_path / "whole.wav").returncode == 0
     assert say("Hello there.", "--stream", "-o", tmp_path / "stream.wav").returncode == 0
-    whole, streamed = (spoken(tmp_path / f"{name}.wav") for name in ("whole", "stream"))
+    whole, streamed = (read_audio(tmp_path / f"{name}.wav") for name in ("whole", "stream"))
     assert np.abs(streamed.samples - whole.samples).max() <= 1.5 / 32767
     piped = say("Hello there.", "--stream", "-o", "-").stdout
     assert struct.unpack("<I", piped[4:8]) == struct.unpack("<I", piped[40:44]) == (2**32 - 1,)
@@ -134,23 +132,23 @@ def test_flac_is_lossless(tmp_path, stream):
         assert np.array_equal(values, expected)
 
 
-def test_flac_without_its_library_is_one_sentence(tmp_path):
+def test_flac_without_its_library_is_rejected(tmp_path):
     hide = "import sys; sys.modules['soundfile'] = None; from soprano.cli import main; main()"
     result = soprano("say", "Hi", "-m", MICRO["v11"], "-o", tmp_path / "a.flac", code=hide)
-    assert_refused(result, "[flac]")
+    assert_rejected(result, "[flac]")
     assert not any(tmp_path.iterdir())
 
 
-def test_other_containers_folders_and_encodings_are_one_sentence(tmp_path):
+def test_other_formats_missing_folders_and_other_encodings_are_rejected(tmp_path):
     model = ("-m", MICRO["v11"])
-    assert_refused(soprano("say", "Hi", *model, "-o", tmp_path / "a.mp3"), "a.mp3", ".flac")
-    assert_refused(soprano("say", "Hi", *model, "-o", tmp_path / "no" / "a.wav"), "No such file")
-    assert_refused(soprano("say", "-f", tmp_path / "none.txt", *model), "none.txt")
+    assert_rejected(soprano("say", "Hi", *model, "-o", tmp_path / "a.mp3"), "a.mp3", ".flac")
+    assert_rejected(soprano("say", "Hi", *model, "-o", tmp_path / "no" / "a.wav"), "No such file")
+    assert_rejected(soprano("say", "-f", tmp_path / "none.txt", *model), "none.txt")
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
-    assert_refused(soprano("say", "-f", tmp_path / "latin.txt", *model), "latin.txt", "UTF-8")
+    assert_rejected(soprano("say", "-f", tmp_path / "latin.txt", *model), "latin.txt", "UTF-8")
 
 
-def test_a_pipe_sees_no_progress_and_a_terminal_does(tmp_path):
+def test_progress_is_shown_on_a_terminal_only(tmp_path):
     assert say("Hello.", "-o", tmp_path / "a.wav", "--temperature", 0).stderr.count(b"\n") <= 1
     ours, theirs = pty.openpty()
     words = command("say", "Hello.", "-o", tmp_path / "a.wav", "-m", MICRO["v11"])
@@ -165,10 +163,10 @@ def test_a_pipe_sees_no_progress_and_a_terminal_does(tmp_path):
     assert b"16000 Hz" in shown
 
 
-def _read_terminal(descriptor: int) -> bytes:
+def _read_terminal(descriptor):
     try:
         return os.read(descriptor, 4096)
-    except OSError:  # how Linux says that the other side has left
+    except OSError:  # on Linux, the other side is closed
         return b""
 
 
@@ -180,68 +178,67 @@ LONG = "This is a sentence of a long text. " * 400
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, stream):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "old.wav").write_bytes(b"as it was")
+    (out / "old.wav").write_bytes(b"old content")
     words = command("say", LONG, *stream, "-m", MICRO["v11"], "-o", out / "old.wav")
     code = [words[0], "-c", STARTED, *words[3:]]
     with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"speaking\n"
         process.send_signal(number)
-        complaint = process.stderr.read()
-    assert process.returncode == 130, complaint
-    assert b"interrupted" in complaint
-    assert b"Traceback" not in complaint
+        error = process.stderr.read()
+    assert process.returncode == 130, error
+    assert b"interrupted" in error
+    assert b"Traceback" not in error
     assert [path.name for path in out.iterdir()] == ["old.wav"]
-    assert (out / "old.wav").read_bytes() == b"as it was"
+    assert (out / "old.wav").read_bytes() == b"old content"
 
 
-# Tells when the work is under way: at the fiftieth step of the language model.
-# A shell starts its background jobs with SIGINT ignored; here it must arrive.
+# Prints a line at the fiftieth id. A shell starts background jobs with SIGINT ignored, so that
+# the handler is set again.
 STARTED = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from soprano.backends.base import RowBackend
-from soprano.cli import main
-step, steps = RowBackend.step, []
+from itertools import count
+from soprano import cli, synthesis
+sample, calls = synthesis.sample, count(1)
 
-def counted(self, ids, state):
-    steps.append(1)
-    if len(steps) == 50:
+def counted(*arguments):
+    if next(calls) == 50:
         print("speaking", flush=True)
-    return step(self, ids, state)
+    return sample(*arguments)
 
-RowBackend.step = counted
-main()
+synthesis.sample = counted
+cli.main()
 """
 
 
-def test_a_reader_that_leaves_is_no_traceback():
+def test_a_closed_pipe_ends_the_command_without_a_message():
     words = command("say", LONG, "--stream", "-o", "-", "-m", MICRO["v11"])
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(100)[:4] == b"RIFF"
         process.stdout.close()
-        complaint = process.stderr.read()
+        error = process.stderr.read()
     assert process.returncode == 1
-    assert complaint == b""
+    assert error == b""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
-def test_a_full_disk_is_a_failure():
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full of Linux")
+def test_a_full_disk_is_an_error_without_a_traceback():
     result = say("Hello.", "-o", "/dev/full")
     assert result.returncode == 1
     assert b"No space left" in result.stderr
     assert b"Traceback" not in result.stderr
 
 
-def test_export_then_say_from_the_bundle(tmp_path):
+def test_an_exported_bundle_can_be_used_by_say(tmp_path):
     bundle, out = tmp_path / "bundle", tmp_path / "a.wav"
     made = soprano("export", "-m", MICRO["v10"], "--to", "onnx", "-o", bundle)
     assert made.returncode == 0, made.stderr
-    spoken = soprano("say", "Hi there.", "-m", bundle, "-o", out, "--max-new-tokens", 10)
-    assert spoken.returncode == 0, spoken.stderr
+    result = soprano("say", "Hi there.", "-m", bundle, "-o", out, "--max-new-tokens", 10)
+    assert result.returncode == 0, result.stderr
     assert out.stat().st_size > 44
 
 
-# Says on standard error when this process, or a fork of it, asks for a name or an address.
+# Reports on standard error each access to the network by this process or a fork of it.
 WATCHED = """
 import os, sys
 
@@ -256,7 +253,7 @@ main()
 
 
 @pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
-def test_nothing_asks_for_the_network(tmp_path, runtime):
+def test_say_does_not_use_the_network(tmp_path, runtime):
     words = ("-m", MICRO["v11"], "-b", runtime, "--max-new-tokens", 4, "-o", tmp_path / "a.wav")
     result = soprano("say", "Hi.", *words, code=WATCHED)
     assert result.returncode == 0, result.stderr
@@ -264,48 +261,48 @@ def test_nothing_asks_for_the_network(tmp_path, runtime):
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
-def test_no_export_asks_for_the_network(tmp_path, to):
+def test_export_does_not_use_the_network(tmp_path, to):
     words = ("-m", MICRO["v11"], "--to", to, "-o", tmp_path / "bundle")
     result = soprano("export", *words, code=WATCHED)
     assert result.returncode == 0, result.stderr
     assert "network" not in result.stderr
 
 
-def test_info_tells_the_effective_configuration():
+def test_info_shows_the_effective_configuration():
     result = soprano("info", "-m", MICRO["v11"], "-b", "openvino_cpu")
     assert result.returncode == 0, result.stderr
     assert "precision: f32 (read back)" in result.stdout
 
 
-def test_a_wrong_model_folder_is_one_sentence(tmp_path):
-    assert_refused(soprano("say", "Hi", "-m", tmp_path / "none"), "no model")
-    assert_refused(soprano("say", "Hi", "-m", tmp_path), "config.json")
+def test_a_folder_without_a_model_is_rejected(tmp_path):
+    assert_rejected(soprano("say", "Hi", "-m", tmp_path / "none"), "no model")
+    assert_rejected(soprano("say", "Hi", "-m", tmp_path), "config.json")
 
 
-def test_an_unknown_backend_is_one_sentence():
-    assert_refused(soprano("say", "Hi", "-m", MICRO["v11"], "-b", "abacus"), "abacus", "onnx_cpu")
+def test_an_unknown_backend_is_rejected():
+    assert_rejected(soprano("say", "Hi", "-m", MICRO["v11"], "-b", "abacus"), "abacus", "onnx_cpu")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "..."])
-def test_an_empty_text_is_one_sentence(text):
-    assert_refused(soprano("say", text, "-m", MICRO["v11"]), "nothing to say")
+def test_a_text_without_words_is_rejected(text):
+    assert_rejected(soprano("say", text, "-m", MICRO["v11"]), "nothing to say")
 
 
 @pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
 @pytest.mark.parametrize("name", ["model.safetensors", "decoder.safetensors"])
-def test_a_truncated_weights_file_is_one_sentence(damaged, name, runtime):
+def test_a_truncated_weights_file_is_rejected(damaged, name, runtime):
     path = damaged / name
     path.write_bytes(path.read_bytes()[:-100])
-    assert_refused(soprano("say", "Hi", "-m", damaged, "-b", runtime), name, "truncated")
+    assert_rejected(soprano("say", "Hi", "-m", damaged, "-b", runtime), name, "truncated")
 
 
-def test_a_truncated_bundle_is_one_sentence(tmp_path):
+def test_a_truncated_bundle_is_rejected(tmp_path):
     bundle = tmp_path / "bundle"
     assert soprano("export", "-m", MICRO["v11"], "--to", "onnx", "-o", bundle).returncode == 0
     path = bundle / "onnx" / "decoder.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert_refused(soprano("say", "Hi", "-m", bundle, "-b", "onnx_cpu"), "decoder")
+    assert_rejected(soprano("say", "Hi", "-m", bundle, "-b", "onnx_cpu"), "decoder")
 
 
 @pytest.mark.parametrize(
@@ -316,25 +313,25 @@ def test_a_truncated_bundle_is_one_sentence(tmp_path):
         ("pytorch", "torch", "[torch]"),
     ],
 )
-def test_a_missing_extra_is_one_sentence(runtime, module, extra):
+def test_a_missing_runtime_names_its_extra(runtime, module, extra):
     hide = f"import sys; sys.modules[{module!r}] = None; from soprano.cli import main; main()"
     result = soprano("say", "Hi", "-m", MICRO["v11"], "-b", runtime, code=hide)
-    assert_refused(result, extra)
+    assert_rejected(result, extra)
 
 
-def test_an_option_out_of_range_is_one_sentence():
+def test_an_option_out_of_range_is_rejected():
     result = soprano("say", "Hi", "-m", MICRO["v11"], "--temperature", -1)
-    assert_refused(result, "temperature")
+    assert_rejected(result, "temperature")
 
 
-def test_a_bundle_is_not_written_over_something_else(tmp_path):
-    (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
+def test_export_does_not_overwrite_a_folder_that_is_no_bundle(tmp_path):
+    (tmp_path / "other.txt").write_text("content", encoding="utf-8")
     result = soprano("export", "-m", MICRO["v11"], "--to", "onnx", "-o", tmp_path)
-    assert_refused(result, "not a bundle")
-    assert (tmp_path / "precious.txt").read_text(encoding="utf-8") == "mine"
+    assert_rejected(result, "not a bundle")
+    assert (tmp_path / "other.txt").read_text(encoding="utf-8") == "content"
 
 
-def test_bench_prints_every_part_and_draws_a_plot(tmp_path):
+def test_bench_prints_a_row_per_stage_and_draws_a_plot(tmp_path):
     plot = tmp_path / "speed.png"
     result = soprano("bench", "-m", MICRO["v11"], "--tokens", 12, "--rounds", 1, "--plot", plot)
     assert result.returncode == 0, result.stderr

@@ -1,51 +1,43 @@
-"""Models of the hub: the real client against a hub on this machine."""
+"""Download of models: the client of the Hugging Face hub against a server on this machine."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from soprano import SopranoTTS
-from tests.fake_hub import Hub, commit_of, serving
-from tests.test_cli import MICRO, assert_refused
 
-NEEDED = {
+from .fake_hub import commit_of, serving
+from .test_cli import MICRO, assert_rejected, command
+
+FILES = {
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "model.safetensors",
     "decoder.safetensors",
 }
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 class Caller:
-    """Runs commands with a cache of their own."""
+    """Runs commands with a cache of its own."""
 
-    def __init__(self, cache: Path, hub: Hub) -> None:
+    def __init__(self, cache, hub):
         self.cache, self.hub = cache, hub
 
-    def __call__(
-        self,
-        *arguments: object,
-        url: str | None = None,
-        code: str | None = None,
-        **environment: str,
-    ) -> subprocess.CompletedProcess[str]:
-        where = {"HF_HOME": str(self.cache), "HF_ENDPOINT": url or self.hub.url, **environment}
-        program = ["-m", "soprano"] if code is None else ["-c", code]
-        command = [sys.executable, *program, *map(str, arguments)]
-        env = {**os.environ, **where}
-        return subprocess.run(command, capture_output=True, text=True, env=env)
+    def __call__(self, *arguments, url=None, code=None, **variables):
+        hub = {"HF_HOME": str(self.cache), "HF_ENDPOINT": url or self.hub.url}
+        env = {**os.environ, **hub, **variables}
+        words = command(*arguments, code=code)
+        return subprocess.run(words, capture_output=True, text=True, env=env)
 
-    def fetch(self, name: str, url: str | None = None) -> Path:
+    def fetch(self, name, url=None):
         result = self("fetch", name, url=url)
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""
@@ -53,38 +45,38 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as people publish them, with a card and samples beside it."""
+def published(tmp_path_factory):
+    """A checkpoint as it is published, with a model card, training state and samples."""
     folder = tmp_path_factory.mktemp("published") / "voice"
     shutil.copytree(MICRO["v11"], folder)
     (folder / "README.md").write_text("card", encoding="utf-8")
-    (folder / "training_state.pth").write_bytes(b"big")
+    (folder / "training_state.pth").write_bytes(b"state")
     (folder / "samples").mkdir()
     (folder / "samples" / "hello.wav").write_bytes(b"RIFF")
     return folder
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
+def without_config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("without config")
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     return folder
 
 
 @pytest.fixture
-def soprano(published: Path, empty: Path, tmp_path: Path) -> Iterator[Caller]:
+def soprano(published, without_config, tmp_path):
     repositories = {
         "org/voice": {"main": published, "v1.0": MICRO["v10"]},
-        "org/other-thing": {"main": empty},
+        "org/other-thing": {"main": without_config},
     }
     with serving(repositories) as hub:
         yield Caller(tmp_path / "cache", hub)
 
 
-def test_fetch_downloads_what_speech_needs_and_prints_the_folder(soprano, published):
+def test_fetch_downloads_the_files_for_synthesis_and_prints_their_folder(soprano, published):
     folder = soprano.fetch("org/voice")
-    assert soprano.checkpoint.hub.downloaded == NEEDED
-    for name in NEEDED:
+    assert soprano.hub.downloaded == FILES
+    for name in FILES:
         assert (folder / name).read_bytes() == (published / name).read_bytes(), name
 
 
@@ -96,34 +88,34 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(soprano, published):
     assert soprano.fetch("org/voice@main") == commit != tag
 
 
-def test_what_was_fetched_needs_no_hub(soprano, published):
+def test_a_model_in_the_cache_needs_no_network(soprano, published):
     folder = soprano.fetch("org/voice")
-    assert soprano.fetch("org/voice", url=NOWHERE) == folder
-    assert soprano.fetch(f"org/voice@{commit_of(published)}", url=NOWHERE) == folder
-    assert_refused(
-        soprano("fetch", "org/voice@v1.0", url=NOWHERE), "org/voice@v1.0", "cannot be reached"
+    assert soprano.fetch("org/voice", url=UNREACHABLE) == folder
+    assert soprano.fetch(f"org/voice@{commit_of(published)}", url=UNREACHABLE) == folder
+    assert_rejected(
+        soprano("fetch", "org/voice@v1.0", url=UNREACHABLE), "org/voice@v1.0", "cannot be reached"
     )
 
 
-def test_offline_is_one_sentence(soprano):
-    assert_refused(soprano("fetch", "org/voice", url=NOWHERE), "not in the cache", "refused")
+def test_a_model_outside_the_cache_without_network_is_rejected(soprano):
+    assert_rejected(soprano("fetch", "org/voice", url=UNREACHABLE), "not in the cache", "refused")
     result = soprano("say", "Hi", "-m", "org/voice", HF_HUB_OFFLINE="1")
-    assert_refused(result, "not in the cache", "HF_HUB_OFFLINE")
+    assert_rejected(result, "not in the cache", "HF_HUB_OFFLINE")
 
 
-def test_what_does_not_exist_is_one_sentence(soprano):
-    assert_refused(soprano("fetch", "org/voices"), "no model 'org/voices'")
-    assert_refused(soprano("fetch", "org/voice@v9"), "org/voice has no revision 'v9'")
-    assert_refused(soprano("fetch", "voice"), "org/name", "'voice'")
-    assert_refused(soprano("fetch", "org/other-thing"), "config.json")
+def test_an_unknown_model_or_revision_is_rejected(soprano):
+    assert_rejected(soprano("fetch", "org/voices"), "no model 'org/voices'")
+    assert_rejected(soprano("fetch", "org/voice@v9"), "org/voice has no revision 'v9'")
+    assert_rejected(soprano("fetch", "voice"), "org/name", "'voice'")
+    assert_rejected(soprano("fetch", "org/other-thing"), "config.json")
 
 
-def test_a_missing_client_is_one_sentence(soprano):
+def test_a_missing_client_names_its_extra(soprano):
     code = "import sys; sys.modules['huggingface_hub'] = None; from soprano.cli import main; main()"
-    assert_refused(soprano("fetch", "org/voice", code=code), "[hub]")
+    assert_rejected(soprano("fetch", "org/voice", code=code), "[hub]")
 
 
-SPEAK = """
+SYNTHESIZE = """
 import sys, numpy, soprano
 voice = soprano.SopranoTTS("org/voice@main", backend=sys.argv[1])
 numpy.save(sys.argv[2], voice.infer("Hello there.", max_new_tokens=20))
@@ -131,17 +123,17 @@ numpy.save(sys.argv[2], voice.infer("Hello there.", max_new_tokens=20))
 
 
 @pytest.mark.parametrize("runtime", ["onnx_cpu", "openvino_cpu", "pytorch"])
-def test_a_model_of_the_hub_speaks_as_its_folder_does(soprano, published, tmp_path, runtime):
-    """The client's cache is made of links, which runtimes refuse to read weights through."""
-    result = soprano(runtime, tmp_path / "speech.npy", code=SPEAK)
+def test_a_downloaded_model_gives_the_audio_of_its_folder(soprano, published, tmp_path, runtime):
+    """The client's cache consists of symbolic links, through which runtimes read no weights."""
+    result = soprano(runtime, tmp_path / "audio.npy", code=SYNTHESIZE)
     assert result.returncode == 0, result.stderr
     expected = SopranoTTS(published, runtime).infer("Hello there.", max_new_tokens=20)
     assert len(expected) > 0
-    assert np.array_equal(np.load(tmp_path / "speech.npy"), expected.samples)
+    assert np.array_equal(np.load(tmp_path / "audio.npy"), expected.samples)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_a_bundle_of_links_speaks_as_the_bundle_does(tmp_path, runtime):
+def test_a_bundle_of_symbolic_links_gives_the_audio_of_the_bundle(tmp_path, runtime):
     from soprano.export.bundle import export_bundle
 
     bundle = export_bundle(MICRO["v11"], tmp_path / "bundle", to=runtime)
@@ -152,9 +144,9 @@ def test_a_bundle_of_links_speaks_as_the_bundle_does(tmp_path, runtime):
         link = tmp_path / "linked" / path.relative_to(bundle)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(blob)
-    one, two = (
+    linked, direct = (
         SopranoTTS(folder, f"{runtime}_cpu").infer("Hello there.", max_new_tokens=20)
         for folder in (tmp_path / "linked", bundle)
     )
-    assert len(one) > 0
-    assert np.array_equal(one.samples, two.samples)
+    assert len(linked) > 0
+    assert np.array_equal(linked.samples, direct.samples)
