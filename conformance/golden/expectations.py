@@ -20,9 +20,9 @@ from conformance.golden.inputs import (
     free_uniforms,
     language_model_inputs,
 )
-from conformance.oracle.decisions import decide
 from conformance.oracle.istft import inverse_stft
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
+from conformance.oracle.sampler import decide
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import DecoderConfig, SamplingOptions
 from soprano.tokenizer import Tokenizer

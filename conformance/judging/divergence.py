@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.oracle.decisions import decide
+from conformance.oracle.sampler import decide
 from soprano.config import SamplingOptions
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def first_difference(a: Sequence[Any], b: Sequence[Any]) -> int | None:
 def decision_margin(
     logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, uniform: float | None
 ) -> float:
-    """The distance of the decision for one id from another; see `conformance.oracle.decisions`."""
+    """The distance of the decision for one id from another; see `conformance.oracle.sampler`."""
     return decide(logits, history, options, uniform).margin
 
 

@@ -16,20 +16,12 @@ import numpy.typing as npt
 
 from conformance.golden.observations import hidden_states
 from conformance.oracle.istft import inverse_stft, periodic_window
+from conformance.oracle.sampler import Float64, Ints, keep, penalize, softmax_weights
 from soprano.config import IstftConfig, SamplingOptions
 from soprano.stages import Stages
 
-Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
-Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
-
-
-def penalize(scores: Float64, history: Ints, penalty: float) -> Float64:
-    """Divide the positive and multiply the negative scores of the ids in the history."""
-    scores, seen = scores.copy(), np.unique(history)
-    scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
-    return scores
 
 
 def penalize_each(scores: Float64, history: Ints, penalty: float) -> Float64:
@@ -42,32 +34,6 @@ def divide_only(scores: Float64, history: Ints, penalty: float) -> Float64:
     scores = scores.copy()
     scores[np.unique(history)] /= penalty
     return scores
-
-
-def softmax_weights(scores: Float64, temperature: float) -> Float64:
-    """The probabilities up to a common factor; the largest is 1."""
-    with np.errstate(over="ignore"):  # a tiny temperature gives -inf for all but the best
-        return np.exp((scores - scores.max()) / temperature)
-
-
-def reach(mass: Float64, top_p: float) -> int:
-    """How many ranked ids are kept: the last one is the id whose cumulative mass reaches p."""
-    return int(np.searchsorted(mass, top_p * mass[-1])) + 1
-
-
-def keep(
-    ranked: Ints,
-    scores: Float64,
-    options: SamplingOptions,
-    count: Callable[[Float64, float], int] = reach,
-) -> Ints:
-    """The ranked ids that top-k and then top-p keep."""
-    if options.top_k:
-        ranked = ranked[: options.top_k]
-    if options.top_p < 1:
-        mass = np.cumsum(softmax_weights(scores, options.temperature)[ranked])
-        ranked = ranked[: count(mass, options.top_p)]
-    return ranked
 
 
 def keep_top_p_first(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:

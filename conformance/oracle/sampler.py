@@ -1,18 +1,86 @@
 """The sampler and its random streams by their definitions.
 
-Intervals are computed in decimals of 60 digits, random streams in integers.
+Decisions are computed in float64, intervals in decimals of 60 digits, random streams in integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from soprano.config import SamplingOptions
 
+Float64 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Intervals = dict[int, tuple[Decimal, Decimal]]
 
 _MASK = 2**64 - 1
+
+
+def penalize(scores: Float64, history: Ints, penalty: float) -> Float64:
+    """Divide the positive and multiply the negative scores of the ids in the history."""
+    scores, seen = scores.copy(), np.unique(history)
+    scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    return scores
+
+
+def softmax_weights(scores: Float64, temperature: float) -> Float64:
+    """The probabilities up to a common factor; the largest is 1."""
+    with np.errstate(over="ignore"):  # a tiny temperature gives -inf for all but the best
+        return np.exp((scores - scores.max()) / temperature)
+
+
+def reach(mass: Float64, top_p: float) -> int:
+    """How many ranked ids are kept: the last one is the id whose cumulative mass reaches p."""
+    return int(np.searchsorted(mass, top_p * mass[-1])) + 1
+
+
+def keep(
+    ranked: Ints,
+    scores: Float64,
+    options: SamplingOptions,
+    count: Callable[[Float64, float], int] = reach,
+) -> Ints:
+    """The ranked ids that top-k and then top-p keep."""
+    if options.top_k:
+        ranked = ranked[: options.top_k]
+    if options.top_p < 1:
+        mass = np.cumsum(softmax_weights(scores, options.temperature)[ranked])
+        ranked = ranked[: count(mass, options.top_p)]
+    return ranked
+
+
+class Decision(NamedTuple):
+    """An id and its margin, the distance of the decision from the decision for another id.
+
+    Greedy: the gap of the two highest logits after the repetition penalty. Sampled: the distance
+    of the uniform from the nearer edge of the id's interval of the cumulative distribution.
+    """
+
+    id: int
+    margin: float
+
+
+def decide(
+    logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, uniform: float | None
+) -> Decision:
+    """The id that logits (V,) give after a history."""
+    seen = np.asarray(history, np.int64)
+    scores = penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
+    ranked = np.argsort(-scores, kind="stable")
+    if options.temperature == 0:
+        return Decision(int(ranked[0]), float(scores[ranked[0]] - scores[ranked[1]]))
+    assert uniform is not None
+    kept = np.sort(keep(ranked, scores, options))
+    weights = softmax_weights(scores, options.temperature)[kept]
+    edges = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
+    index = int(np.searchsorted(edges[1:-1], uniform, side="right"))
+    margin = min(uniform - edges[index], edges[index + 1] - uniform)
+    return Decision(int(kept[index]), float(margin))
 
 
 def intervals(
