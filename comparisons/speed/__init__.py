@@ -1,1 +1,1 @@
-"""Speed beside `soprano-tts`: both in processes of their own, measured in turns."""
+"""Speed beside `soprano-tts` and ONNX Runtime GenAI, measured in alternation."""

@@ -1,10 +1,10 @@
 """`python -m comparisons.speed --peer PYTHON`: the speed of this package beside other packages.
 
-All speakers are processes that stay open and speak in turns, round by round.
-A row is met when the 90 % interval of its median ratio ends at or below its limit, or when the
-roofline measured in the same rounds leaves less than a tenth of the time (its interval too).
-A backend that does not conform on the run's checkpoint is not timed.
-Exit status: 0 when every row is met, 1 otherwise.
+Every program is a process that stays open; in each round, programs run their tasks one after the
+other. A case is met if the 90 % interval of its median ratio ends at or below the limit, or if the
+time is at the roofline measured in the same rounds: the interval of the share above it ends below a
+tenth. A backend that does not conform on the checkpoint of the run is not timed.
+Exit status: 0 if every case is met, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from pathlib import Path
 import numpy as np
 
 import soprano
-from comparisons.speed import conform
-from comparisons.speed.floors import Floors, Roofline
-from comparisons.speed.measurement import RATES, Measurement, state_of_code, turns_of
+from comparisons.speed import conformance_check
+from comparisons.speed.cases import CASES, Case, Request
+from comparisons.speed.measurement import RATES, Measurement, hash_of_code
 from comparisons.speed.models import Models
-from comparisons.speed.ratios import Ratio, median_interval
-from comparisons.speed.rows import ROWS, Row, Turn
-from comparisons.speed.speakers import PROCESS, Answer, Speakers
+from comparisons.speed.programs import PROCESS, Answer, Programs
+from comparisons.speed.roofline import Rates, Roofline
+from conformance.speed.bootstrap import Interval, median_interval
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
 
-NOTHING_REMAINS = 0.1
+LEVEL = 0.9
+AT_ROOFLINE = 0.1  # of the time
 HEADER = (
-    "| measure | ratio (90 % interval) | limit | | ours / theirs | left above the floor |\n"
+    "| measure | ratio (90 % interval) | limit | | ours / theirs | above the roofline |\n"
     "|---|---:|---:|---|---:|---:|"
 )
 
@@ -45,103 +46,115 @@ def main() -> int:
     )
     parser.add_argument("--peer", required=True, help="Python of the peers' environment")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", metavar="REGEX", help="rows whose name matches")
+    parser.add_argument("--only", default="", metavar="REGEX", help="cases whose name matches")
     parser.add_argument("--models", type=Path, help="folder to keep the checkpoint and bundles in")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every program")
-    parser.add_argument("--json", type=Path, help="where all answers go; a run goes on from it")
+    parser.add_argument("--json", type=Path, help="file of all answers, from which a run resumes")
     options = parser.parse_args()
-    rows = [row for row in ROWS if re.search(options.only, row.name)]
-    if not rows:
-        parser.error(f"no row matches {options.only!r}")
+    cases = [case for case in CASES if re.search(options.only, case.name)]
+    if not cases:
+        parser.error(f"no case matches {options.only!r}")
     with tempfile.TemporaryDirectory() as scratch:
-        code = state_of_code(Path(soprano.__file__).parent, Path(__file__).parent)
+        code = hash_of_code(Path(soprano.__file__).parent, Path(__file__).parent)
         models = Models(options.models or Path(scratch), options.peer, code)
         config = ModelFolder.open(models.checkpoint).config
-        ask = Speakers(models, config, options.threads)
+        programs = Programs(models, config, options.threads)
         settings = {"threads": options.threads, "code": code}
         try:
-            table = Table(Measurement(ask, options.json, settings), models, config)
-            met = table.print(rows, options.rounds)
+            table = Table(Measurement(programs, options.json, settings), models, config)
+            met = table.print(cases, options.rounds)
         finally:
-            ask.close()
-    print(f"{met} of {len(rows)} rows met")
-    return 0 if met == len(rows) else 1
+            programs.close()
+    print(f"{met} of {len(cases)} cases met")
+    return 0 if met == len(cases) else 1
 
 
 class Table:
-    """The rows as they are measured, group by group of the rows that ask for the same."""
+    """Measures the cases, those with the same task together, and prints a line for each."""
 
     def __init__(self, measurement: Measurement, models: Models, config: ModelConfig) -> None:
         self._measurement, self._models, self._config = measurement, models, config
 
-    def print(self, rows: Sequence[Row], rounds: int) -> int:
-        """How many rows are met."""
+    def print(self, cases: Sequence[Case], rounds: int) -> int:
+        """Print the table; returns how many cases are met."""
         met = 0
         print(HEADER, flush=True)
-        for task in dict.fromkeys(row.task for row in rows):
+        for task in dict.fromkeys(case.task for case in cases):
             chosen = []
-            for row in (row for row in rows if row.task == task):
-                ours, wrong = self._choose(row)
-                if wrong:
-                    print(f"| {row.name} | not timed: {wrong} | {row.limit} | missed | | |")
+            for case in (case for case in cases if case.task == task):
+                ours, fault = self._choose(case)
+                if fault:
+                    print(f"| {case.name} | not timed: {fault} | {case.limit} | missed | | |")
                 else:
-                    chosen.append((row, ours))
+                    chosen.append((case, ours))
             if chosen:
-                answers = self._measurement.rounds(task, turns_of(chosen), rounds)
-                met += sum(self._report(row, ours, answers) for row, ours in chosen)
+                requests = [request for case, ours in chosen for request in case.requests(ours)]
+                requests = [*dict.fromkeys(requests), RATES]
+                answers = self._measurement.rounds(task, requests, rounds)
+                met += sum(self._print_case(case, ours, answers) for case, ours in chosen)
         return met
 
-    def _choose(self, row: Row) -> tuple[str, str]:
-        """The quickest candidate that conforms in a first try; else what is wrong with the last."""
-        sound, wrong = [], ""
-        for who in row.candidates:
-            found = self._measurement.verdict(who, row.task, self._judge)
-            wrong = f"{who}: {found}" if found else wrong
-            sound += [] if found else [who]
-        if len(sound) > 1:
+    def _choose(self, case: Case) -> tuple[str, str]:
+        """The fastest candidate that conforms, and ""; else what is wrong with the last one."""
+        conforming, fault = [], ""
+        for program in case.candidates:
+            found = self._measurement.check(program, case.task, self._check)
+            if found:
+                fault = f"{program}: {found}"
+            else:
+                conforming.append(program)
+        if len(conforming) > 1:
             once = self._measurement.once
-            sound.sort(key=lambda who: self._value(row, once(who, row.task)))
-        return (sound[0], "") if sound else ("", wrong)
+            conforming.sort(key=lambda program: self._value(case, once(program, case.task)))
+        return (conforming[0], "") if conforming else ("", fault)
 
-    def _judge(self, who: str, task: str) -> str:
-        return conform.verdict(self._measurement.once, self._models, who, task)
+    def _check(self, program: str, task: str) -> str:
+        return conformance_check.check(self._measurement.once, self._models, program, task)
 
-    def _report(self, row: Row, ours: str, answers: dict[Turn, list[Answer]]) -> bool:
+    def _print_case(self, case: Case, ours: str, answers: dict[Request, list[Answer]]) -> bool:
         values = [
-            np.array([self._value(row, answer) for answer in answers[turn]])
-            for turn in row.turns(ours)
+            np.array([self._value(case, answer) for answer in answers[request]])
+            for request in case.requests(ours)
         ]
-        ratio = median_interval(values[0] / values[1] if row.against else values[0])
-        left = self._left(row, ours, answers)
-        met = ratio.high <= row.limit
-        proved = left is not None and left.high < NOTHING_REMAINS
-        state = "met" if met else "met: at the floor" if proved else "missed"
-        medians = " / ".join(f"{np.median(each):.4g}" for each in values)
-        name = f"{row.name} ({ours})" if len(row.candidates) > 1 else row.name
-        remains = f"{left.median:.0%} ({left.low:.0%} to {left.high:.0%})" if left else ""
-        print(f"| {name} | {ratio} | {row.limit} | {state} | {medians} | {remains} |", flush=True)
-        return met or proved
+        ratios = values[0] / values[1] if case.against else values[0]
+        ratio = median_interval(ratios, LEVEL)
+        above = self._above_roofline(case, ours, answers)
+        met = ratio.high <= case.limit
+        at_roofline = above is not None and above.high < AT_ROOFLINE
+        print(
+            f"| {case.name} ({ours}) " if len(case.candidates) > 1 else f"| {case.name} ",
+            f" {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f}, {len(ratios)} rounds) ",
+            f" {case.limit} ",
+            " met " if met else " met: at the roofline " if at_roofline else " missed ",
+            f" {' / '.join(f'{np.median(each):.4g}' for each in values)} ",
+            f" {above.value:.0%} ({above.low:.0%} to {above.high:.0%}) |" if above else "  |",
+            sep="|",
+            flush=True,
+        )
+        return met or at_roofline
 
-    def _left(self, row: Row, ours: str, answers: dict[Turn, list[Answer]]) -> Ratio | None:
-        """The share of our time that the roofline of the same round does not explain."""
+    def _above_roofline(
+        self, case: Case, ours: str, answers: dict[Request, list[Answer]]
+    ) -> Interval | None:
+        """The share of our time, or memory, above the roofline of the same round."""
         if ours == PROCESS:
             return None
         precision = ours.split()[1]
-        prompt = len(self._measurement.once(conform.REFERENCE, "one")["prompt"])
-        floors = Floors(self._config, prompt)
+        reference = self._measurement.once(conformance_check.REFERENCE, "one")
+        roofline = Roofline(self._config, len(reference["prompt"]))
         shares = []
-        for answer, rates in zip(answers[ours, row.task], answers[RATES], strict=True):
-            if row.measure == "peak_mb":
-                shares.append(1 - floors.megabytes(precision) / answer["peak_mb"])
+        for answer, rates in zip(answers[ours, case.task], answers[RATES], strict=True):
+            if case.measure == "peak_mb":
+                shares.append(1 - roofline.megabytes(precision) / answer["peak_mb"])
                 continue
-            roof = Roofline(**{name: rates[name] for name in ("bytes", "float32", "int8")})
-            shares.append(1 - floors.seconds(row.task, precision, roof) / answer["seconds"])
-        return median_interval(np.array(shares))
+            measured = Rates(rates["bytes"], rates["float32"], rates["int8"])
+            shares.append(1 - roofline.seconds(case.task, precision, measured) / answer["seconds"])
+        return median_interval(np.array(shares), LEVEL)
 
-    def _value(self, row: Row, answer: Answer) -> float:
-        if row.measure == "rtf":
+    def _value(self, case: Case, answer: Answer) -> float:
+        if case.measure == "rtf":
             return float(answer["seconds"] * self._config.sample_rate / answer["samples"])
-        return float(answer[row.measure])
+        return float(answer[case.measure])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Answers taken in turns, round by round, kept in a file so that a run can go on.
+"""Answers of programs, measured in alternation and kept in a file, so that a run can be resumed.
 
-What was measured of another state of the code, or with other threads, is not taken again.
+Answers of another state of the code, or with another number of threads, are not used.
 """
 
 from __future__ import annotations
@@ -12,66 +12,69 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from comparisons.speed.rows import TIMES, Row, Turn
-from comparisons.speed.speakers import PROCESS, ROOFLINE, Answer, Speakers
+from comparisons.speed.cases import ROUNDS, Request
+from comparisons.speed.programs import MACHINE, PROCESS, Answer, Programs
 
-RATES: Turn = (ROOFLINE, "rates")
+RATES: Request = (MACHINE, "rates")
 _BULKY = ("ids", "prompt", "logits")
 
 
-def state_of_code(*folders: Path) -> str:
-    """A hash of what is measured and of what measures."""
+def hash_of_code(*folders: Path) -> str:
+    """A hash of the code that is measured and of the code that measures."""
     files = [path for folder in folders for path in folder.rglob("*.py")]
     return sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]
 
 
 class Measurement:
-    """What was answered: once each, before the rounds, and in the rounds of each group of rows."""
+    """Single answers, conformance checks, and the answers of each task's rounds."""
 
-    def __init__(self, ask: Speakers, file: Path | None, settings: dict[str, Any]) -> None:
-        self._ask, self._file = ask, file
-        kept = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
-        fresh = {"settings": settings, "verdicts": {}, "tries": {}, "rounds": {}}
-        self.document = kept if kept.get("settings") == settings else fresh
+    def __init__(self, programs: Programs, file: Path | None, settings: dict[str, Any]) -> None:
+        self._programs, self._file = programs, file
+        saved = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+        empty = {"settings": settings, "checks": {}, "once": {}, "rounds": {}}
+        self.document = saved if saved.get("settings") == settings else empty
 
-    def once(self, who: str, task: str) -> Answer:
-        """An answer that is not timed: the first, or the one remembered."""
-        tries = self.document["tries"]
-        name = f"{who}, {task}"
-        if name not in tries:
-            say(f"{name}, once")
-            tries[name] = self._ask(who, task)
+    def once(self, program: str, task: str) -> Answer:
+        """The answer to a task that is run once."""
+        answers = self.document["once"]
+        name = f"{program}, {task}"
+        if name not in answers:
+            log(f"{name}, once")
+            answers[name] = self._programs.run(program, task)
             self.save()
-        answer: Answer = tries[name]
+        answer: Answer = answers[name]
         return answer
 
-    def verdict(self, who: str, task: str, judge: Callable[[str, str], str]) -> str:
-        """What is wrong with a speaker of ours, or nothing."""
-        verdicts = self.document["verdicts"]
-        name = f"{who}, {task if task in ('batch', 'step') else 'one'}"
-        if who == PROCESS:
+    def check(self, program: str, task: str, check: Callable[[str, str], str]) -> str:
+        """What is wrong with a program of ours, or ""."""
+        if program == PROCESS:
             return ""
-        if name not in verdicts:
-            say(f"{name}: does it conform?")
-            verdicts[name] = judge(who, task)
+        checks = self.document["checks"]
+        name = f"{program}, {task if task in ('batch', 'step') else 'one'}"
+        if name not in checks:
+            log(f"{name}: conformance")
+            checks[name] = check(program, task)
             self.save()
-        wrong: str = verdicts[name]
-        return wrong
+        fault: str = checks[name]
+        return fault
 
-    def rounds(self, group: str, turns: Sequence[Turn], rounds: int) -> dict[Turn, list[Answer]]:
-        """The answers of each turn, those of a round taken one after the other."""
-        wanted = max(1, round(rounds * TIMES.get(group, 1)))
-        kept = self.document["rounds"].setdefault(group, {})
-        lists = {turn: kept.setdefault(", ".join(turn), []) for turn in turns}
+    def rounds(
+        self, task: str, requests: Sequence[Request], count: int
+    ) -> dict[Request, list[Answer]]:
+        """The answers to each request; in a round, requests follow each other in rotating order."""
+        count = max(1, round(count * ROUNDS.get(task, 1)))
+        saved = self.document["rounds"].setdefault(task, {})
+        lists = {request: saved.setdefault(", ".join(request), []) for request in requests}
         done = min(map(len, lists.values()))
         for answers in lists.values():
             del answers[done:]
-        for number in range(done, wanted):
-            shift = number % len(turns)
-            for turn in [*turns[shift:], *turns[:shift]]:
-                answer = self._ask(*turn)
-                lists[turn].append({k: v for k, v in answer.items() if k not in _BULKY})
-                say(f"{group}, round {number + 1} of {wanted}: {turn[0]} {answer['seconds']:.3f} s")
+        for number in range(done, count):
+            shift = number % len(requests)
+            for request in [*requests[shift:], *requests[:shift]]:
+                answer = self._programs.run(*request)
+                lists[request].append({k: v for k, v in answer.items() if k not in _BULKY})
+                seconds = answer["seconds"]
+                log(f"{task}, round {number + 1} of {count}: {request[0]} {seconds:.3f} s")
             self.save()
         return lists
 
@@ -82,11 +85,5 @@ class Measurement:
             unfinished.rename(self._file)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def turns_of(rows: Sequence[tuple[Row, str]]) -> list[Turn]:
-    """The turns of rows and who speaks for us in each, and the machine's rates beside them."""
-    turns = [turn for row, ours in rows for turn in row.turns(ours)]
-    return [*dict.fromkeys(turns), RATES]

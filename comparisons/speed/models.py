@@ -1,6 +1,6 @@
-"""What is measured: a random checkpoint of the published size, in the form each program reads.
+"""The model that is measured: random weights of the published size, in each program's format.
 
-A folder once written is taken again.
+Existing folders are reused.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from comparisons.agreement.compare_text import SENTENCES, read_cases
 from soprano.export.bundle import export_bundle
 from soprano.text import normalize
 
-# Every utterance reaches its limit of tokens: [STOP] is never the likeliest id.
+# [STOP] is never the likeliest id: every utterance reaches the maximum number of tokens.
 ENDLESS = replace(PUBLISHED, name="endless", stop_gain=0.0)
 
-# The blocks of our own int8 class, and products that round what enters them as ours do.
+# The blocks and the rounded activations of our own int8 class.
 _BUILDER_OPTIONS = {
     "fp32": [],
     "int8": ["--extra_options", "block_size=128", "accuracy_level=4"],
@@ -27,9 +27,10 @@ _BUILDER_OPTIONS = {
 
 @dataclass(frozen=True)
 class Models:
-    """Folders under `root`; `python` is of the environment that has ONNX Runtime GenAI.
+    """Folders under `root`.
 
-    `code` names the state of the code that bundles are exported by.
+    `python` is the interpreter of the environment with ONNX Runtime GenAI; `code` is a hash of the
+    code that exports the bundles.
     """
 
     root: Path
@@ -44,7 +45,7 @@ class Models:
         return self._once("checkpoint", fill)
 
     def own(self, backend: str, precision: str) -> Path:
-        """What a backend of ours opens: the checkpoint, or a bundle of it."""
+        """The folder that a backend of ours opens: the checkpoint, or a bundle of it."""
         if backend == "pytorch":
             return self.checkpoint
         runtime = backend.removesuffix("_cpu")
@@ -55,7 +56,7 @@ class Models:
         return self._once(f"{runtime}-{precision}-{self.code}", fill)
 
     def genai(self, precision: str) -> Path:
-        """The language model as the builder of ONNX Runtime GenAI writes it."""
+        """The language model as written by the builder of ONNX Runtime GenAI."""
 
         def fill(folder: Path) -> None:
             command = [self.python, "-P", "-m", "onnxruntime_genai.models.builder"]
@@ -72,7 +73,7 @@ class Models:
         if not folder.exists():
             unfinished = self.root / f"{name}.unfinished"
             if unfinished.exists():
-                raise SystemExit(f"{unfinished} is left of a run that was broken off: remove it")
+                raise SystemExit(f"{unfinished} is left over from an interrupted run: remove it")
             fill(unfinished)
             unfinished.rename(folder)
         return folder

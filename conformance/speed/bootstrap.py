@@ -29,3 +29,8 @@ def bootstrap_interval(
     resampled = statistic(generator.integers(0, count, (RESAMPLES, count)))
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(np.arange(count)[None])[0]), float(low), float(high))
+
+
+def median_interval(values: npt.NDArray[np.float64], level: float) -> Interval:
+    """The median of values (N,) and its interval."""
+    return bootstrap_interval(lambda i: np.median(values[i], axis=1), len(values), level)

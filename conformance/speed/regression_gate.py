@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.speed import worker
-from conformance.speed.bootstrap import Interval, bootstrap_interval
+from conformance.speed.bootstrap import Interval, median_interval
 from conformance.speed.worker_process import WorkerProcess
 
 LIMIT = 1.04
@@ -68,11 +68,10 @@ def judge(part: str, seconds: npt.ArrayLike) -> Verdict:
     """
     baseline, control, candidate = np.moveaxis(np.asarray(seconds, np.float64), 1, 0)
 
-    def against(other: npt.NDArray[np.float64]) -> Interval:
-        ratios = np.median(candidate / other, axis=1)
-        return bootstrap_interval(lambda i: np.median(ratios[i], axis=1), len(ratios), LEVEL)
-
-    ratio = min(against(baseline), against(control))
+    ratio = min(
+        median_interval(np.median(candidate / other, axis=1), LEVEL)
+        for other in (baseline, control)
+    )
     return Verdict(part, ratio, float(np.median(control / baseline)), len(baseline))
 
 

@@ -1,4 +1,4 @@
-"""A process that times what it is asked for: one JSON object a line in, one out.
+"""A worker that runs and times tasks of one program: of this project, of a peer, or the machine.
 
 It runs in either environment (`soprano` is another package in each), so it imports nothing of
 this project but what it measures.
@@ -6,51 +6,50 @@ this project but what it measures.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 TEXT = "the quick brown fox jumps over the lazy dog and then it sleeps for a while in the sun."
 BATCH = 16
-ALONE = (0, 7)  # texts of the batch that are spoken by themselves too
+ALONE = (0, 7)  # texts of the batch that are synthesised alone too
 CONTEXTS = 20, 500  # of the timed steps
-KNOWN = 64  # ids read before logits are compared
+KNOWN = 64  # ids before the logits that are compared
 
 Tasks = dict[str, Callable[[], dict[str, Any]]]
 
 
-def main() -> None:
-    order = json.loads(sys.argv[1])
-    replies = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # the peer prints while it speaks
-        tasks = OPENERS[order.pop("serve")](**order)
-        print(json.dumps({"ready": True}), file=replies, flush=True)
-        for line in sys.stdin:
-            start, busy = time.perf_counter(), time.process_time()
-            told = tasks[json.loads(line)["task"]]()
-            told.setdefault("seconds", time.perf_counter() - start)
-            told["processor_seconds"] = time.process_time() - busy
-            told["peak_mb"] = _peak_kilobytes() / 1024
-            print(json.dumps(told), file=replies, flush=True)
+def start(kind: str, **arguments: Any) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
+    """The names of the tasks, and a function that runs a task and returns what it measured."""
+    tasks = KINDS[kind](**arguments)
+
+    def run(task: str) -> dict[str, Any]:
+        start, processor = time.perf_counter(), time.process_time()
+        answer = tasks[task]()
+        answer.setdefault("seconds", time.perf_counter() - start)
+        answer["processor_seconds"] = time.process_time() - processor
+        answer["peak_mb"] = _peak_kib() / 1024
+        return answer
+
+    return list(tasks), run
 
 
-def _peak_kilobytes() -> int:
-    """The most memory that was ever resident, pages of mapped files among it.
+def _peak_kib() -> int:
+    """The peak resident memory, pages of mapped files included.
 
-    `ru_maxrss` would begin with the memory of the process that started this one.
+    `ru_maxrss` would start at the memory of the process that started this one.
     """
     with open("/proc/self/status", encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
 def _voice(own: bool, threads: int, **arguments: Any) -> Tasks:
-    """A `SopranoTTS`, this project's own or the peer's."""
+    """A `SopranoTTS` of this project or of the peer."""
     if not own:
         import torch
 
@@ -58,7 +57,7 @@ def _voice(own: bool, threads: int, **arguments: Any) -> Tasks:
     from soprano import SopranoTTS
 
     voice: Any = SopranoTTS(**arguments, **({"threads": threads} if own else {}))
-    turn = itertools.count()
+    calls = itertools.count()
     texts = [f"{TEXT[:-1]} {letter}." for letter in "abcdefghijklmnop"[:BATCH]]
 
     def samples(audio: Any) -> int:
@@ -66,24 +65,23 @@ def _voice(own: bool, threads: int, **arguments: Any) -> Tasks:
 
     def one() -> dict[str, Any]:
         audio = voice.infer(TEXT)
-        told: dict[str, Any] = {"samples": samples(audio)}
+        answer: dict[str, Any] = {"samples": samples(audio)}
         if own:
-            told |= {"prompt": voice.tokenizer.prompt(audio.sentences[0].text)}
-            told |= {"ids": audio.sentences[0].token_ids}
-        return told
+            answer["prompt"] = voice.stages.tokenize(audio.sentences[0].text)
+            answer["ids"] = audio.sentences[0].token_ids
+        return answer
 
     def batch() -> dict[str, Any]:
-        order = 1 if next(turn) % 2 else -1
+        order = 1 if next(calls) % 2 else -1
         options = {"batch_size": BATCH} if own else {}
         audios = voice.infer_batch(texts[::order], **options)[::order]
-        told: dict[str, Any] = {"samples": sum(map(samples, audios))}
+        answer: dict[str, Any] = {"samples": sum(map(samples, audios))}
         if own:
-            told["ids"] = [audio.sentences[0].token_ids for audio in audios]
-        return told
+            answer["ids"] = [audio.sentences[0].token_ids for audio in audios]
+        return answer
 
     def alone() -> dict[str, Any]:
-        """Some texts of the batch, each by itself."""
-        audios = [voice.infer(texts[place]) for place in ALONE]
+        audios = [voice.infer(texts[index]) for index in ALONE]
         return {"ids": [audio.sentences[0].token_ids for audio in audios]}
 
     def first() -> dict[str, Any]:
@@ -101,33 +99,46 @@ def _voice(own: bool, threads: int, **arguments: Any) -> Tasks:
 
 
 def _ids(count: int) -> list[int]:
-    """Audio ids in no order that a cache could know."""
-    return [4 + 7919 * place % 8000 for place in range(count)]
+    """Audio ids in an irregular order."""
+    return [4 + 7919 * index % 8000 for index in range(count)]
+
+
+def _steps(
+    prefill: Callable[[list[int]], Any],
+    step: Callable[[Any, int], Any],
+    logits: Callable[[Any], Any],
+) -> Tasks:
+    """The tasks of a language model, whose functions take and return its state."""
+
+    def extend(state: Any, ids: list[int]) -> Any:
+        for number in ids:
+            state = step(state, number)
+        return state
+
+    def time_step() -> dict[str, Any]:
+        first, stop = CONTEXTS
+        state = prefill(_ids(first))
+        start = time.perf_counter()
+        extend(state, _ids(stop)[first:])
+        return {"seconds": (time.perf_counter() - start) / (stop - first)}
+
+    def known_logits() -> dict[str, Any]:
+        first = CONTEXTS[0]
+        state = extend(prefill(_ids(first)), _ids(KNOWN)[first:])
+        return {"logits": np.asarray(logits(state)).ravel().tolist()}
+
+    return {"step": time_step, "logits": known_logits}
 
 
 def _own_steps(backend: str, model: str, precision: str, threads: int) -> Tasks:
     from soprano import open_backend
 
     network = open_backend(backend, model, precision, threads)
-
-    def read(count: int) -> Any:
-        return network.prefill(np.array([_ids(count)]), np.array([count]))
-
-    def step() -> dict[str, Any]:
-        first, stop = CONTEXTS
-        output = read(first)
-        start = time.perf_counter()
-        for number in _ids(stop)[first:]:
-            output = network.step(np.array([number]), output.state)
-        return {"seconds": (time.perf_counter() - start) / (stop - first)}
-
-    def logits() -> dict[str, Any]:
-        output = read(CONTEXTS[0])
-        for number in _ids(KNOWN)[CONTEXTS[0] :]:
-            output = network.step(np.array([number]), output.state)
-        return {"logits": output.logits[0].tolist()}
-
-    return {"step": step, "logits": logits}
+    return _steps(
+        lambda ids: network.prefill(np.array([ids]), np.array([len(ids)])),
+        lambda output, number: network.step(np.array([number]), output.state),
+        lambda output: output.logits,
+    )
 
 
 def _genai_steps(model: str, threads: int) -> Tasks:
@@ -140,32 +151,21 @@ def _genai_steps(model: str, threads: int) -> Tasks:
     parameters = genai.GeneratorParams(network)
     parameters.set_search_options(max_length=CONTEXTS[1] + 12, do_sample=False)
 
-    def read(ids: list[int]) -> Any:
-        generator = genai.Generator(network, parameters)
+    def append(generator: Any, ids: list[int]) -> Any:
         generator.append_tokens(np.array(ids, np.int32))
         return generator
 
-    def step() -> dict[str, Any]:
-        first, stop = CONTEXTS
-        generator = read(_ids(first))
-        start = time.perf_counter()
-        for number in _ids(stop)[first:]:
-            generator.append_tokens(np.array([number], np.int32))
-        return {"seconds": (time.perf_counter() - start) / (stop - first)}
-
-    def logits() -> dict[str, Any]:
-        generator = read(_ids(CONTEXTS[0]))
-        for number in _ids(KNOWN)[CONTEXTS[0] :]:
-            generator.append_tokens(np.array([number], np.int32))
-        return {"logits": np.asarray(generator.get_logits()).ravel().tolist()}
-
-    return {"step": step, "logits": logits}
+    return _steps(
+        lambda ids: append(genai.Generator(network, parameters), ids),
+        lambda generator, number: append(generator, [number]),
+        lambda generator: generator.get_logits(),
+    )
 
 
-def _roofline(threads: int, bytes_read: int) -> Tasks:
-    """What the machine can do at best: the quickest of several ways and tries.
+def _machine(threads: int, bytes_read: int) -> Tasks:
+    """The highest rates of this machine: the best of several methods and attempts.
 
-    The matrix-vector product reads a buffer as large as the weights.
+    The matrix-vector product reads a buffer of `bytes_read` bytes, the size of the weights.
     """
     import onnx
     import onnxruntime as ort
@@ -178,7 +178,7 @@ def _roofline(threads: int, bytes_read: int) -> Tasks:
     def session(matrix: Any) -> Any:
         graph = helper.make_graph(
             [helper.make_node("MatMul", ["x", "matrix"], ["y"])],
-            "product",
+            "matmul",
             [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", len(matrix)])],
             [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
             [numpy_helper.from_array(matrix, "matrix")],
@@ -191,50 +191,48 @@ def _roofline(threads: int, bytes_read: int) -> Tasks:
     tall = generator.standard_normal((bytes_read // 4 // 2048, 2048), np.float32)
     wide = np.ascontiguousarray(tall.reshape(-1, 512).T)
     vectors = {size: np.ones((1, size), np.float32) for size in (512, 2048)}
-    by_runtime, by_torch = session(wide), torch.from_numpy(tall)
-    # The decoder's own shape: a window of frames through a pointwise convolution.
+    ort_matmul, torch_matrix = session(wide), torch.from_numpy(tall)
+    # As in the decoder: a window of frames through a pointwise convolution.
     frames = generator.standard_normal((2048, 768), np.float32)
     pointwise = generator.standard_normal((768, 2304), np.float32)
-    product = session(pointwise)
-    levels = [
+    convolution = session(pointwise)
+    codes = [
         torch.from_numpy(generator.integers(-127, 128, shape).astype(np.int8))
         for shape in ((2048, 768), (768, 2304))
     ]
     operations = 2 * frames.size * pointwise.shape[1]
 
-    def quickest(*ways: Callable[[], Any]) -> float:
-        def seconds(way: Callable[[], Any]) -> float:
+    def fastest(*methods: Callable[[], Any]) -> float:
+        def seconds(method: Callable[[], Any]) -> float:
             start = time.perf_counter()
-            way()
+            method()
             return time.perf_counter() - start
 
-        return min(seconds(way) for way in ways for _ in range(5))
+        return min(seconds(method) for method in methods for _ in range(5))
 
     def rates() -> dict[str, Any]:
-        vector = quickest(
-            lambda: by_runtime.run(None, {"x": vectors[512]}),
-            lambda: by_torch @ torch.from_numpy(vectors[2048][0]),
+        vector = fastest(
+            lambda: ort_matmul.run(None, {"x": vectors[512]}),
+            lambda: torch_matrix @ torch.from_numpy(vectors[2048][0]),
         )
         return {
             "bytes": tall.nbytes / vector,
-            "plain_bytes": tall.nbytes / quickest(lambda: by_torch.sum()),
+            "plain_bytes": tall.nbytes / fastest(lambda: torch_matrix.sum()),
             "float32": operations
-            / quickest(
-                lambda: product.run(None, {"x": frames}),
+            / fastest(
+                lambda: convolution.run(None, {"x": frames}),
                 lambda: torch.from_numpy(frames) @ torch.from_numpy(pointwise),
             ),
-            "int8": operations / quickest(lambda: torch._int_mm(*levels)),
+            "int8": operations / fastest(lambda: torch._int_mm(*codes)),
         }
 
     return {"rates": rates}
 
 
-OPENERS: dict[str, Callable[..., Tasks]] = {
-    "voice": _voice,
+KINDS: dict[str, Callable[..., Tasks]] = {
+    "voice": partial(_voice, True),
+    "peer voice": partial(_voice, False),
     "steps": _own_steps,
     "genai steps": _genai_steps,
-    "roofline": _roofline,
+    "machine": _machine,
 }
-
-if __name__ == "__main__":
-    main()

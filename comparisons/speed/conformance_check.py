@@ -1,0 +1,106 @@
+"""Whether a program's output is correct: one that is not is not timed.
+
+In float32 the ids must equal those of the PyTorch reference. In a quantised precision class the
+errors on the same utterance must be within the limits of the class. A language model that is timed
+beside a peer's must be the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from comparisons.speed.models import Models
+from comparisons.speed.programs import GENAI, Answer
+from comparisons.speed.worker import ALONE
+from conformance.golden.observations import prefill_one, teacher_force
+from conformance.golden.packs import noise_floor
+from conformance.judging import tolerances
+from conformance.judging.divergence import first_difference
+from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
+from conformance.oracle.precision_classes import CLASSES, rounded
+from soprano.backends import Backend, open_backend
+from soprano.checkpoint.folder import ModelFolder
+
+REFERENCE = "pytorch fp32"
+STEPS = 96  # teacher-forced ids of the utterance on which a quantised class is judged
+DECODED = 24  # hidden states of these that are decoded
+SAME_WEIGHTS = {"fp32": 1e-4, "int8": 0.1}  # relative rms of logits; 1.4 for other weights
+
+Float64 = npt.NDArray[np.float64]
+Arrays = dict[str, Float64]
+
+
+def check(once: Callable[[str, str], Answer], models: Models, program: str, task: str) -> str:
+    """What is wrong with a program of ours at a task, or ""; `once` runs a task once."""
+    backend, precision = program.split()
+    reference = once(REFERENCE, "one")
+    if task == "step":
+        logits = (once(f"{name} {precision}", "logits")["logits"] for name in (backend, GENAI))
+        if fault := check_logits(*logits, precision):
+            return fault
+    if task == "batch":
+        batched = once(program, "batch")["ids"]
+        for index, expected in zip(ALONE, once(program, "alone")["ids"], strict=True):
+            if fault := check_ids(batched[index], expected):
+                return f"text {index} in a batch: {fault}"
+    if precision == "fp32":
+        return check_ids(once(program, "one")["ids"], reference["ids"])
+    opened = open_backend(backend, models.own(backend, precision), precision)
+    try:
+        return check_precision(
+            opened, models.checkpoint, precision, reference["prompt"], reference["ids"][:STEPS]
+        )
+    finally:
+        opened.close()
+
+
+def check_ids(actual: list[int], expected: list[int]) -> str:
+    index = first_difference(actual, expected)
+    return "" if index is None else f"other ids from token {index} of {len(expected)}"
+
+
+def check_logits(ours: list[float], theirs: list[float], precision: str) -> str:
+    """Logits of our language model and of a peer's after the same ids."""
+    expected = np.array(theirs)
+    error = float(np.sqrt(np.mean((np.array(ours) - expected) ** 2) / np.mean(expected**2)))
+    limit = SAME_WEIGHTS[precision]
+    return "" if error <= limit else f"logits differ from {GENAI}'s by {error:.3g}, over {limit}"
+
+
+def check_precision(
+    backend: Backend, checkpoint: Path, precision: str, prompt: list[int], ids: list[int]
+) -> str:
+    """The errors of a quantised backend against the limits of its precision class."""
+    source = ModelFolder.open(checkpoint)
+    config, definition = source.config, CLASSES[precision]
+    language_model = config.language_model, source.language_model_weights()
+    decoder = config.decoder, source.decoder_weights()
+
+    def teacher_forced(network: Callable[[list[int]], tuple[Float64, Float64]]) -> Arrays:
+        logits, hidden = (values[len(prompt) - 1 :] for values in network(prompt + ids))
+        return {"step logits": logits, "step hidden": hidden}
+
+    expected = teacher_forced(LanguageModelOracle(*language_model))
+    defined = teacher_forced(rounded(LanguageModelOracle, *language_model, definition))
+    states = expected["step hidden"][:DECODED].astype(np.float32)
+    expected["spectrum"] = DecoderOracle(*decoder)(states)
+    defined["spectrum"] = rounded(DecoderOracle, *decoder, definition)(states)
+    first = prefill_one(backend, prompt)
+    outputs = [first, *teacher_force(backend, first, [ids])]
+    actual = {
+        "step logits": np.concatenate([output.logits for output in outputs]),
+        "step hidden": np.concatenate([output.hidden for output in outputs]),
+        "spectrum": backend.decode(states[None], np.array([len(states)]))[0],
+    }
+    for quantity, wanted in expected.items():
+        floor = replace(noise_floor(defined[quantity], wanted), precision=precision)
+        limit = tolerances.against_oracle(quantity, floor, wanted, config)
+        rms = noise_floor(actual[quantity], wanted).rms
+        if not rms <= limit.rms:
+            return f"{quantity}: rms error {rms:.3g}, {precision} allows {limit.rms:.3g}"
+    return ""
