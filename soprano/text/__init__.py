@@ -1,4 +1,4 @@
-"""Text -> normalised sentences, the first two stages of the pipeline."""
+"""Text -> normalised text -> sentences, the first two stages of the pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 class RuleSet(NamedTuple):
     """The rules of a normaliser, in the order in which they are applied."""
 
-    before_brackets: tuple[Rule, ...]  # signs that need their neighbours, units, numbers, links
+    before_brackets: tuple[Rule, ...]  # signs, units, numbers, links
     after_brackets: tuple[Rule, ...]  # abbreviations, then the remaining symbols
 
 
@@ -34,25 +34,25 @@ ENGLISH = RuleSet(
 
 
 def normalize(text: str, rules: RuleSet = ENGLISH) -> str:
-    """Spell text out in lower-case letters, spaces and `. , ! ? ' -`.
+    """Write text in lower-case letters, spaces and `. , ! ? ' -`.
 
-    Every string is accepted. Characters without a reading are removed. A line end ends a sentence.
-    The published checkpoints were trained behind the normaliser of `soprano-tts`. Its readings are
-    kept where they preserve the meaning, for example "dash" in ISO dates.
+    Every string is accepted. Characters that cannot be read are removed. A line end ends a
+    sentence. The published checkpoints were trained with the normaliser of `soprano-tts`; its
+    readings are kept where they preserve the meaning, for example "dash" in ISO dates.
     """
     text = rewrite(join_lines(fold(text)), rules.before_brackets)
     return finish(rewrite(unbracket(text), rules.after_brackets))
 
 
 def split_sentences(normalized: str) -> list[str]:
-    """Cut normalised text into sentences; an empty list if nothing in it can be spoken.
+    """Split normalised text into sentences; an empty list if it has no letter or digit.
 
-    A sentence has at most 300 characters before short ones (under 30) are merged with a neighbour,
-    and at most 390 after it.
+    A sentence has at most 300 characters before short ones (under 30) are merged with another, and
+    at most 390 after that.
     """
     return merge_short(split(normalized))
 
 
 def sentences(text: str) -> list[str]:
-    """Normalise text and cut it into sentences."""
+    """Normalise text and split it into sentences."""
     return split_sentences(normalize(text))

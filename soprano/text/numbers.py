@@ -1,4 +1,4 @@
-"""Figures to words: money, dates, telephone numbers, times, arithmetic, ordinals, integers.
+"""Rules for numbers: money, dates, telephone numbers, times, arithmetic, ordinals, integers.
 
 A rule for a larger form puts words between its integers; the last rule reads the integers.
 """
@@ -9,11 +9,11 @@ import re
 
 from soprano.text.rules import rule
 
-LONGEST_NAMED = 36  # digits: up to hundreds of decillions, beyond which nobody knows the names
+LONGEST_NAMED = 36  # digits: up to hundreds of decillions
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
 
-# symbol: one, several, one hundredth, several hundredths
+# Sign: one unit, several, one hundredth, several.
 CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"),
     "£": ("pound", "pounds", "penny", "pence"),
@@ -21,10 +21,11 @@ CURRENCIES = {
     "¥": ("yen", "yen", "sen", "sen"),
     "₹": ("rupee", "rupees", "paisa", "paise"),
 }
+CURRENCY_SIGNS = "".join(CURRENCIES)
 
 
 def cardinal(digits: str) -> str:
-    """Words of a decimal integer; one beyond the named magnitudes is read digit by digit."""
+    """Words of a decimal integer; one of more than 36 digits is read digit by digit."""
     return _in_words(digits, "cardinal")
 
 
@@ -33,8 +34,7 @@ def _ordinal(match: re.Match[str]) -> str:
 
 
 def _in_words(digits: str, form: str) -> str:
-    # Here, because importing it takes longer than the rest of this package.
-    from num2words import num2words
+    from num2words import num2words  # here: its import takes longer than this package's
 
     significant = digits.lstrip("0") or "0"
     if len(significant) > LONGEST_NAMED:
@@ -44,7 +44,7 @@ def _in_words(digits: str, form: str) -> str:
 
 
 def _integer(match: re.Match[str]) -> str:
-    """An integer from 1001 to 2999 is read in pairs, the way years are."""
+    """An integer from 1001 to 2999 is read in pairs of digits, like a year."""
     digits = match[0].lstrip("0")
     if len(digits) != 4 or not "1000" < digits < "3000":
         return cardinal(digits)
@@ -81,8 +81,8 @@ def _telephone(match: re.Match[str]) -> str:
     return (f"{country} " if country else "") + ", ".join(" ".join(group) for group in groups)
 
 
-def _abroad(match: re.Match[str]) -> str:
-    """A number with its country, digit by digit; the nought in brackets is not dialled."""
+def _telephone_in_groups(match: re.Match[str]) -> str:
+    """The groups as written, digit by digit; a zero in brackets is not dialled."""
     groups = re.findall(r"\d+", match[0].replace("(0)", " "))
     if not 8 <= sum(map(len, groups)) <= 15:
         return match[0]
@@ -90,20 +90,20 @@ def _abroad(match: re.Match[str]) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
-    """From less to more; a smaller figure behind the hyphen is taken away, or is a score."""
+    """An ascending range; before a smaller number the hyphen is a minus or part of a score."""
     symbol, low, high = match["symbol"] or "", match["low"], match["high"]
     if len(low) == 4 and len(high) == 2:
         ascends = low[2:] < high  # years of one century
     else:
-        ascends = float(low) < float(high) and (len(low), len(high)) != (3, 4)  # a telephone's
+        ascends = float(low) < float(high) and (len(low), len(high)) != (3, 4)  # a telephone number
     return f"{low} to {symbol}" if ascends else match[0]
 
 
-def _clock(figures: str, nought: str) -> str:
-    """Two digits of a clock as it is read: `00` is nought, `05` is oh five."""
-    if figures == "00":
-        return nought
-    return f"oh {figures[1]}" if figures[0] == "0" else figures
+def _clock(digits: str, zero: str) -> str:
+    """Two digits of a time: "00" is read as `zero`, "05" as "oh five"."""
+    if digits == "00":
+        return zero
+    return f"oh {digits[1]}" if digits[0] == "0" else digits
 
 
 def _time(match: re.Match[str]) -> str:
@@ -124,20 +124,24 @@ def _decimal(match: re.Match[str]) -> str:
     return " point ".join([whole, *(" ".join(part) for part in parts)]).lstrip()
 
 
-_SYMBOL = f"(?P<symbol>[{''.join(CURRENCIES)}])"
+_SYMBOL = f"(?P<symbol>[{CURRENCY_SIGNS}])"
 _MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|(?:m|b|tr)illion)\b)?"
 
-_FIGURE = r"\d++(?:\.\d++)?+"
-_SIGN = f"[{''.join(CURRENCIES)}]"
+_NUMBER = r"\d++(?:\.\d++)?+"
+_SIGN = f"[{CURRENCY_SIGNS}]"
 _OPERATOR = "[=+*/^<>-]"
 
 RULES = (
     rule(
-        "telephone abroad",
+        "international telephone",
         r"(?<![\w+])\+(?!1[-. ])\d{1,3}(?:[-. ](?:\(0\))?\(?\d{1,6}\)?+){2,6}(?!\w)",
-        _abroad,
+        _telephone_in_groups,
     ),
-    rule("telephone at home", r"(?<![\w.,+-])0\d{1,4}(?:[- ]\d{3,6}){1,2}(?![\w-])", _abroad),
+    rule(
+        "national telephone",
+        r"(?<![\w.,+-])0\d{1,4}(?:[- ]\d{3,6}){1,2}(?![\w-])",
+        _telephone_in_groups,
+    ),
     rule("number sign", r"#(?=\d)", "number "),
     rule(
         "thousands",
@@ -145,14 +149,14 @@ RULES = (
         lambda match: match[0].replace(",", ""),
     ),
     rule("list", r"(?<=\d),(?=\d)", ", "),
-    # A hyphen joins a name and its number; after a single small letter it is a minus.
+    # A hyphen joins a name and its number; after a single lower-case letter it is a minus.
     rule("name-number", r"\b(?<![\d.])([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
     rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
     rule("range of times", r"(?<=\d:\d\d)-(?=\d{1,2}:\d\d)", " to "),
     rule(
         "range",
-        rf"(?<![\w.,:/)=+*^<>-])(?<!{_OPERATOR} ){_SYMBOL}?(?P<low>{_FIGURE})"
-        rf"-(?={_SIGN}?(?P<high>{_FIGURE})(?! ?{_OPERATOR}|:\d)){_SIGN}?",
+        rf"(?<![\w.,:/)=+*^<>-])(?<!{_OPERATOR} ){_SYMBOL}?(?P<low>{_NUMBER})"
+        rf"-(?={_SIGN}?(?P<high>{_NUMBER})(?! ?{_OPERATOR}|:\d)){_SIGN}?",
         _range,
     ),
     rule("money", rf"{_SYMBOL} ?(?P<amount>\d*+\.\d++|\d++){_MAGNITUDE}", _money, any_case=True),
@@ -186,6 +190,6 @@ RULES = (
     rule("power", r"(?<=\w)\^(?=\w)", " to the power of "),
     rule("decimal", r"(?<!\d)\d++(?:\.\d++)++|(?<![\w.)])\.\d++", _decimal),
     rule("ordinal", r"(?<!\d)(\d++)(?:st|nd|rd|th)(?![a-z])", _ordinal, any_case=True),
-    rule("figure beside letter", r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
+    rule("digit beside letter", r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule("integer", r"\d++", _integer),
 )

@@ -1,8 +1,8 @@
-"""A rule of the text front end: a named pattern and what is said where it occurs.
+"""Rules of normalisation: a named pattern and its replacement.
 
-The order of rules is part of their meaning, so they stand in tuples.
-Each pattern takes time linear in the text: one that begins with a run starts only at the head of
-that run, and does not give back what it took.
+The order of rules is part of their meaning, so they are kept in tuples.
+Each pattern takes time linear in the text: a pattern that begins with a run of characters matches
+only at the head of that run, and its quantifiers are possessive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """What is said (a template, or a function of the match) where a pattern occurs."""
+    """The replacement (a template or a function of the match) of a pattern."""
 
     name: str
     pattern: re.Pattern[str]
@@ -27,8 +27,13 @@ def rule(
     *,
     any_case: bool = False,
 ) -> Rule:
-    """Compile one rule; its classes are ASCII, because text is folded before a rule sees it."""
+    """Compile one rule. Character classes are ASCII, because text is folded first."""
     return Rule(name, re.compile(pattern, re.ASCII | (re.IGNORECASE if any_case else 0)), spoken)
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern that matches any of the names, the first that fits."""
+    return "|".join(re.escape(name) for name in names)
 
 
 def rewrite(text: str, rules: Iterable[Rule]) -> str:

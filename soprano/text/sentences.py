@@ -1,4 +1,4 @@
-"""Normalised text -> the sentences that are synthesised one at a time."""
+"""Normalised text -> sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_LENGTH = 300  # characters of a sentence
 MIN_LENGTH = 30  # a shorter sentence is merged with a neighbour
 
 _BOUNDARY = re.compile(r"[!?][.!?]*+|\.(?=\s|$)")
-_SPOKEN = re.compile(r"[^\W_]")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 def split(text: str, max_length: int = MAX_LENGTH) -> list[str]:
@@ -25,14 +25,14 @@ def split(text: str, max_length: int = MAX_LENGTH) -> list[str]:
     start = 0
     for end in [*ends, len(text)]:
         while end - start > max_length:
-            # The space before a sentence counts, as it does in the reference.
+            # The space before a sentence counts, as in soprano-tts.
             space = text.rfind(" ", start + 1, start + max_length)
             cut = space + 1 if space >= 0 else start + max_length
             parts.append(text[start:cut])
             start = cut
         parts.append(text[start:end])
         start = end
-    return [part.strip() for part in parts if _SPOKEN.search(part)]
+    return [part.strip() for part in parts if _LETTER_OR_DIGIT.search(part)]
 
 
 def merge_short(
@@ -40,10 +40,10 @@ def merge_short(
     min_length: int = MIN_LENGTH,
     max_length: int = MAX_LENGTH + 2 * MIN_LENGTH,
 ) -> list[str]:
-    """Join each sentence under `min_length` characters to the one before, or else to the next.
+    """Merge each sentence under `min_length` characters with the one before.
 
-    It is joined to the next where it is the first, or where the one before would exceed
-    `max_length`. The last sentence is always joined to the one before.
+    If it is the first, or if the one before would exceed `max_length`, it is merged with the next.
+    The last sentence is always merged with the one before.
     """
     merged: list[str] = []
     short = ""

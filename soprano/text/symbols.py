@@ -1,14 +1,14 @@
-"""Signs: folding to ASCII, lines, brackets, spoken symbols and the final punctuation."""
+"""Rules for symbols: folding to ASCII, line ends, brackets, symbols, final punctuation."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-from soprano.text.numbers import CURRENCIES
-from soprano.text.rules import rewrite, rule
+from soprano.text.numbers import CURRENCIES, CURRENCY_SIGNS
+from soprano.text.rules import any_of, rewrite, rule
 
-# What the general folding would spell badly, or would lose.
+# What transliteration would spell badly or lose.
 SIGNS = {
     "—": " -- ",
     "―": " -- ",
@@ -29,7 +29,7 @@ SIGNS = {
     "¡": "",
 }
 
-# In this order: a pair of signs before its first one.
+# In this order: "<=" before "<".
 SYMBOLS = {
     "@": " at ",
     "&": " and ",
@@ -46,9 +46,9 @@ SYMBOLS = {
     "/": " slash ",
 }
 
-POWERS = {"2": ("squared", "square"), "3": ("cubed", "cubic")}  # of a figure, of a unit
+POWERS = {"2": ("squared", "square"), "3": ("cubed", "cubic")}  # of a number, of a unit
 
-# Of areas and volumes: one, several.
+# Lengths of areas and volumes: one, several.
 LENGTHS = {
     "mm": ("millimeter", "millimeters"),
     "cm": ("centimeter", "centimeters"),
@@ -60,53 +60,53 @@ LENGTHS = {
 
 SCALES = {None: "", "C": " celsius", "F": " fahrenheit"}
 
-_CURRENCY_SIGNS = "".join(CURRENCIES)
-_FOREIGN = re.compile(rf"[^ -~\s{_CURRENCY_SIGNS}°]")
-_RANGE = re.compile(rf"(?<=\d)–(?=[\d{_CURRENCY_SIGNS}])")
-_DEGREES = re.compile(r"(?<=\d)( ?)º(?= ?[CF]\b)")  # the sign of ordinals, on many keyboards
-_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_FOREIGN = re.compile(rf"[^ -~\s{CURRENCY_SIGNS}°]")
+_RANGE = re.compile(rf"(?<=\d)–(?=[\d{CURRENCY_SIGNS}])")
+_DEGREES = re.compile(r"(?<=\d)( ?)º(?= ?[CF]\b)")  # the ordinal sign in place of the degree sign
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _POWER = re.compile(r"(?:(?<=\d)|(?<=\b[A-Za-z])|(?<=\)))(⁻?)([⁰¹²³⁴-⁹]+)")
-_SPACE_UNIT = re.compile(
-    rf"(?P<one>(?<![\d.,])1)?(?<=\d) ?(?P<unit>{'|'.join(LENGTHS)})(?P<power>[²³])"
+_AREA_OR_VOLUME = re.compile(
+    rf"(?P<one>(?<![\d.,])1)?(?<=\d) ?(?P<unit>{any_of(LENGTHS)})(?P<power>[²³])"
 )
-_UNSPOKEN = {"So", "Co", "Cn", "Cs"}  # pictures; private, unassigned and broken code points
+# Unicode categories without a reading: pictographs, private, unassigned, surrogates.
+_UNREADABLE = {"So", "Co", "Cn", "Cs"}
 _BULLETS = re.compile(r"^(?:[-*]++ )*+(?:--++)?")
 
 
 def fold(text: str) -> str:
-    """Write text in ASCII, apart from white space and the symbols that later rules know."""
+    """Write text in ASCII, except white space and the symbols that later rules replace."""
     text = _DEGREES.sub(r"\1°", _RANGE.sub(" to ", text))
-    text = _POWER.sub(_power, _SPACE_UNIT.sub(_space_unit, text))
+    text = _POWER.sub(_power, _AREA_OR_VOLUME.sub(_area_or_volume, text))
     return _FOREIGN.sub(lambda match: _in_ascii(match[0]), text)
 
 
 def _power(match: re.Match[str]) -> str:
-    """What is written above the line after a figure, a lone letter or a bracket."""
-    number = match[2].translate(_RAISED)
+    """A superscript number after a digit, a single letter or a bracket."""
+    number = match[2].translate(_SUPERSCRIPTS)
     if not match[1] and number in POWERS:
         return f" {POWERS[number][0]}"
     return f" to the power of {'minus ' if match[1] else ''}{number}"
 
 
-def _space_unit(match: re.Match[str]) -> str:
+def _area_or_volume(match: re.Match[str]) -> str:
     one, many = LENGTHS[match["unit"]]
-    name = POWERS[match["power"].translate(_RAISED)][1]
+    name = POWERS[match["power"].translate(_SUPERSCRIPTS)][1]
     return f"1 {name} {one}" if match["one"] else f" {name} {many}"
 
 
 def _in_ascii(character: str) -> str:
-    from anyascii import anyascii  # here, so that importing this package stays quick
+    from anyascii import anyascii  # here, so that this package is imported quickly
 
     if character in SIGNS:
         return SIGNS[character]
-    if unicodedata.category(character) in _UNSPOKEN:
+    if unicodedata.category(character) in _UNREADABLE:
         return " "
-    spelt = anyascii(character) if character > "~" else ""  # else a control character
-    return f" {spelt}" if "/" in spelt else spelt  # a vulgar fraction after its whole number
+    folded = anyascii(character) if character > "~" else ""  # else a control character
+    return f" {folded}" if "/" in folded else folded  # a fraction after its whole number
 
 
 def join_lines(text: str) -> str:
-    """Make one line with single spaces; a line that ends no sentence is given a full stop."""
+    """Join lines with single spaces; a line without a final mark gets a full stop."""
     lines = []
     for line in text.splitlines():
         spaced = " ".join(line.split()) + " "
@@ -117,7 +117,7 @@ def join_lines(text: str) -> str:
 
 
 def unbracket(text: str) -> str:
-    """Set what stands in brackets off by commas; a bracket without a partner is left."""
+    """Separate text in brackets by commas; an unmatched bracket stays."""
     opening = re.search(r"[(\[{]", text)
     last = max(map(text.rfind, ")]}"))
     if opening is None or last < opening.start():
@@ -133,10 +133,6 @@ def _degrees(match: re.Match[str]) -> str:
     return f"{'1 degree' if one else ' degrees'}{SCALES[scale]} "
 
 
-def _named(names: dict[str, str]) -> str:
-    return "|".join(re.escape(name) for name in names)
-
-
 SIGN_RULES = (
     rule("underscore", r"_", " "),
     rule("long dash", r" ?-{2,}+ ?", ", "),
@@ -150,44 +146,46 @@ SYMBOL_RULES = (
     rule("pause", r":", "."),
     rule(
         "currency",
-        rf"([{_CURRENCY_SIGNS}])(?!\w)",
+        rf"([{CURRENCY_SIGNS}])(?!\w)",
         lambda match: f" {CURRENCIES[match[1]][1]}",
     ),
-    rule("symbol", _named(SYMBOLS), lambda match: SYMBOLS[match[0]]),
-)
-
-_FINAL_RULES = (
-    rule("quote before a word", r'(?<=[.,!?])["`]++(?=\w)', " "),
-    rule("quote", r'["`]', ""),
-    rule("unspoken", r"[^a-z .,!?'-]", " "),
-    rule("stray hyphen", r"(?<![\w'-])-++(?!\w)|(?<=-)-", " "),
-    rule("spaces", r" ++", " "),
-    rule("space before a pause", r"(?:^| )([.,!?]++)(?=(\w)?)", lambda m: _left(m[1], m[2])),
-    rule("pauses", r"[.,!?]{2,}+", lambda match: _one_pause(match[0])),
-    rule("stop before a word", r"(?<!\.)\.(?=\w)", ". "),
-    rule("stretched letter", r"\b[xvlc]*+iii\b|\bwww(?= dot )|([a-z])\1{2,}+", lambda m: _short(m)),
+    rule("symbol", any_of(SYMBOLS), lambda match: SYMBOLS[match[0]]),
 )
 
 
-def _left(marks: str, word: str | None) -> str:
-    """Pauses moved to the word before them; an ellipsis may lead into the next."""
+def _without_space(match: re.Match[str]) -> str:
+    """Marks directly after the word before them; an ellipsis may also begin the next word."""
+    marks, word = match.groups()
     return f"{marks} " if word and not marks.endswith("...") else marks
 
 
-def _one_pause(marks: str) -> str:
-    """Keep the strongest of neighbouring marks, and on either side of an ellipsis likewise."""
-    parts = re.split(r"\.{3,}", marks)
+def _strongest_pause(match: re.Match[str]) -> str:
+    """The strongest of adjacent marks; the same on either side of an ellipsis."""
+    parts = re.split(r"\.{3,}", match[0])
     ranks = "?!.," if len(parts) == 1 else "?!,"
     return "...".join(next((mark for mark in ranks if mark in part), "") for part in parts)
 
 
-def _short(match: re.Match[str]) -> str:
-    """Two letters of a stretched one; a Roman numeral keeps its three, and `www` is spelt."""
+def _two_letters(match: re.Match[str]) -> str:
+    """A repeated letter twice; Roman numerals are unchanged, and `www` is read by letters."""
     if match[1]:
         return match[1] * 2
     return "w w w" if match[0] == "www" else match[0]
 
 
+_FINAL_RULES = (
+    rule("quote before a word", r'(?<=[.,!?])["`]++(?=\w)', " "),
+    rule("quote", r'["`]', ""),
+    rule("other character", r"[^a-z .,!?'-]", " "),
+    rule("stray hyphen", r"(?<![\w'-])-++(?!\w)|(?<=-)-", " "),
+    rule("spaces", r" ++", " "),
+    rule("space before a pause", r"(?:^| )([.,!?]++)(?=(\w)?)", _without_space),
+    rule("pauses", r"[.,!?]{2,}+", _strongest_pause),
+    rule("stop before a word", r"(?<!\.)\.(?=\w)", ". "),
+    rule("repeated letter", r"\b[xvlc]*+iii\b|\bwww(?= dot )|([a-z])\1{2,}+", _two_letters),
+)
+
+
 def finish(text: str) -> str:
-    """Leave small letters, apostrophes, hyphens, single spaces and one pause at a time."""
+    """Reduce text to lower-case letters, apostrophes, hyphens, single spaces and pauses."""
     return rewrite(text.lower(), _FINAL_RULES).strip()

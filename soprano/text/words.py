@@ -1,12 +1,12 @@
-"""Written words to spoken ones: abbreviations, initials, links, names in mixed case."""
+"""Rules for words: abbreviations, initials, links and words in mixed case."""
 
 from __future__ import annotations
 
 import re
 
-from soprano.text.rules import rule
+from soprano.text.rules import any_of, rule
 
-# Followed by a full stop, which they lose; in any case.
+# Upper or lower case, with a full stop that is removed.
 TITLES = {
     "capt": "captain",
     "co": "company",
@@ -29,7 +29,7 @@ TITLES = {
     "st": "saint",
 }
 
-# Whole words, exactly as written.
+# Whole words in exactly this spelling.
 SHORT_FORMS = {
     "Mon": "monday",
     "Tues": "tuesday",
@@ -71,12 +71,12 @@ SHORT_FORMS = {
     "GPUs": "g p u's",
 }
 
-# After a figure these are units, not the titles they look like.
+# After a number these are units, not titles.
 UNITS = {"ft": "feet", "ms": "milliseconds"}
 
 
 def _ends_sentence(match: re.Match[str]) -> bool:
-    """Whether an abbreviation's full stop is the last thing of the text or before a capital."""
+    """Whether an abbreviation is followed by the end of the text or by a capital letter."""
     rest = match.string[match.end() : match.end() + 2]
     return rest.strip() == "" or (rest[0] == " " and rest[1].isupper())
 
@@ -90,10 +90,10 @@ def _unit(match: re.Match[str]) -> str:
 
 
 def _initials(match: re.Match[str]) -> str:
-    """Letters one by one; a stop after a.m. or p.m. stays where it may end a sentence."""
+    """Separate letters; the full stop of a.m. and p.m. stays where a sentence can end."""
     letters = match[0].replace(".", " ").strip()
-    of_day = letters.lower() in ("a m", "p m") and _ends_sentence(match)
-    return f"{letters}{'.' if of_day else _last_stop(match)}"
+    half_day = letters.lower() in ("a m", "p m") and _ends_sentence(match)
+    return f"{letters}{'.' if half_day else _last_stop(match)}"
 
 
 def _title(match: re.Match[str]) -> str:
@@ -110,19 +110,15 @@ def _short_form(match: re.Match[str]) -> str:
 
 def _mixed_case(match: re.Match[str]) -> str:
     word = match[0]
-    humps = re.findall("[A-Z][a-z]*", word)
-    if len(humps) in (1, len(word)):
+    parts = re.findall("[A-Z][a-z]*", word)
+    if len(parts) in (1, len(word)):
         return word
-    if len(humps) == len(word) - 1 and word[-1] == "s":
+    if len(parts) == len(word) - 1 and word[-1] == "s":  # the plural of an acronym
         return f"{word[:-1]}'s"
-    return " ".join(humps)
+    return " ".join(parts)
 
 
-def _any(names: dict[str, str]) -> str:
-    return "|".join(re.escape(name) for name in names)
-
-
-UNIT_RULES = (rule("unit", rf"(?<=\d) ?({_any(UNITS)})\b(\.?)", _unit),)
+UNIT_RULES = (rule("unit", rf"(?<=\d) ?({any_of(UNITS)})\b(\.?)", _unit),)
 
 LINK_RULES = (
     rule("link", r"http(s?)://", lambda m: f"h t t p {'s ' if m[1] else ''}colon slash slash "),
@@ -133,9 +129,9 @@ LINK_RULES = (
 )
 
 ABBREVIATION_RULES = (
-    # The full stop of a short form goes where the sentence visibly goes on.
-    rule("short form", rf"\b({_any(SHORT_FORMS)})\b(?:\.(?= [a-z]))?", _short_form),
+    # The full stop of a short form is removed where a lower-case word follows.
+    rule("short form", rf"\b({any_of(SHORT_FORMS)})\b(?:\.(?= [a-z]))?", _short_form),
     rule("mixed case", r"\b[A-Z][A-Za-z]*+\b", _mixed_case),
     rule("street", r"(?<=\w )St\.(?! [A-Z])", _street),
-    rule("title", rf"\b({_any(TITLES)})(?:\.(?!\.\.)|(?=:))", _title, any_case=True),
+    rule("title", rf"\b({any_of(TITLES)})(?:\.(?!\.\.)|(?=:))", _title, any_case=True),
 )
