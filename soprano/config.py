@@ -1,4 +1,4 @@
-"""The numbers of a model (read from its folder, never assumed) and the options of a call."""
+"""The config of a model (read from its folder, never assumed) and the options of a call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 from soprano.errors import ModelError
 
-# Constants of the family that no published file carries.
+# Constants of the family that no published file states.
 LAYER_NORM_EPS = 1e-6
 MAGNITUDE_LIMIT = 100.0
 MAX_PROMPT_IDS = 512
@@ -16,7 +16,7 @@ MAX_NEW_TOKENS = 512
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """The numbers of a Qwen3-style causal language model, by their names in `config.json`."""
+    """A Qwen3-style causal language model; the names are those of `config.json`."""
 
     vocab_size: int
     hidden_size: int
@@ -50,11 +50,11 @@ class LanguageModelConfig:
 
 @dataclass(frozen=True)
 class IstftConfig:
-    """The numbers of an inverse short-time Fourier transform, lengths in samples.
+    """An inverse short-time Fourier transform; lengths in samples.
 
     `window` is "hann" (periodic), "hamming" (periodic), "blackman" (periodic) or "rectangular";
     a window shorter than n_fft is centred in it.
-    `normalized` undoes a forward transform that was scaled by 1/sqrt(n_fft).
+    `normalized` inverts an STFT that was scaled by 1/sqrt(n_fft).
     """
 
     n_fft: int
@@ -83,7 +83,7 @@ class IstftConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The numbers of a Vocos decoder and of the sound that it makes."""
+    """A Vocos decoder and the ISTFT after it."""
 
     input_size: int
     dim: int
@@ -105,7 +105,7 @@ class DecoderConfig:
             if getattr(self, name) % 2 == 0:
                 raise ModelError(f"decoder: {name} must be odd, got {getattr(self, name)}")
         if self.n_fft % 2:
-            raise ModelError(f"decoder: the head needs an even n_fft, got {self.n_fft}")
+            raise ModelError(f"decoder: n_fft must be even, got {self.n_fft}")
 
     @property
     def istft(self) -> IstftConfig:
@@ -121,15 +121,15 @@ class DecoderConfig:
 
     @property
     def receptive_frames(self) -> int:
-        """Frames on either side of a spectral frame that its value depends on."""
+        """The number of frames on either side that a spectral frame depends on."""
         return self.num_layers * (self.kernel_size // 2) + self.input_kernel_size // 2
 
     def frames(self, tokens: int) -> int:
-        """Spectral frames of `tokens` hidden states."""
+        """The number of spectral frames of `tokens` hidden states."""
         return self.frames_per_token * (tokens - 1) + 1 if tokens else 0
 
     def samples(self, tokens: int) -> int:
-        """Samples of `tokens` hidden states: the first token's frame is trimmed by `center`."""
+        """The number of samples of `tokens` hidden states."""
         return max(tokens - 1, 0) * self.samples_per_token
 
 
@@ -141,10 +141,10 @@ class ModelConfig:
     decoder: DecoderConfig
 
     def __post_init__(self) -> None:
-        hidden, wanted = self.language_model.hidden_size, self.decoder.input_size
-        if hidden != wanted:
+        hidden, inputs = self.language_model.hidden_size, self.decoder.input_size
+        if hidden != inputs:
             raise ModelError(
-                f"the decoder reads {wanted} channels, the language model gives {hidden}"
+                f"the decoder has {inputs} input channels, the language model {hidden} outputs"
             )
 
     @property
@@ -153,7 +153,7 @@ class ModelConfig:
 
 
 def _require_range(name: str, value: float, low: float, high: float) -> None:
-    """An error outside low to high; where the bounds are integers, the value must be one."""
+    """Raise `ValueError` outside low to high; if the bounds are integers, the value must be one."""
     kind = Integral if isinstance(low, int) else Real
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         whole = "a whole number, " if kind is Integral else ""
@@ -162,9 +162,9 @@ def _require_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How an id is drawn from logits; the family's defaults.
+    """How an id is drawn from logits; the defaults are the family's.
 
-    `temperature` 0 is argmax, `top_k` 0 and `top_p` 1 switch those filters off.
+    `temperature` 0 is argmax; `top_k` 0 and `top_p` 1 disable these filters.
     """
 
     temperature: float = 0.0
@@ -183,14 +183,14 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """Everything but the text that decides what is generated."""
+    """Everything except the text that determines what is generated."""
 
     sampling: SamplingOptions = SamplingOptions()
     seed: int = 0
     max_new_tokens: int = MAX_NEW_TOKENS
     retries: int = 0
-    retry_temperature: float | None = None  # None: as before; a greedy utterance is then kept
-    hallucination_distance: float = 300.0  # L1 between successive hidden states; of the published
+    retry_temperature: float | None = None  # None: that of the first attempt
+    hallucination_distance: float = 300.0  # L1 between hidden states, of the published checkpoints
 
     def __post_init__(self) -> None:
         _require_range("seed", self.seed, 0, 2**64 - 1)
@@ -200,8 +200,8 @@ class GenerationOptions:
         if self.retry_temperature is not None:
             _require_range("retry_temperature", self.retry_temperature, 0.0, 100.0)
 
-    def attempt(self, number: int) -> SamplingOptions:
-        """The sampling of a first try (0) or of a later one."""
-        if number == 0 or self.retry_temperature is None:
+    def attempt(self, index: int) -> SamplingOptions:
+        """The sampling options of the first attempt (0) or of a later one."""
+        if index == 0 or self.retry_temperature is None:
             return self.sampling
         return replace(self.sampling, temperature=self.retry_temperature)

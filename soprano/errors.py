@@ -1,8 +1,8 @@
-"""What a caller may have to catch."""
+"""The exceptions that this package raises."""
 
 
 class SopranoError(Exception):
-    """Base of every error this package raises on purpose."""
+    """The base class of this package's exceptions."""
 
 
 class ModelError(SopranoError, ValueError):
@@ -10,8 +10,8 @@ class ModelError(SopranoError, ValueError):
 
 
 class MissingExtraError(SopranoError, ImportError):
-    """A runtime was asked for whose optional dependency is not installed."""
+    """An optional dependency of the requested feature is not installed."""
 
 
 class BackendError(SopranoError, RuntimeError):
-    """A backend is unknown, did not grant what was asked for, or was used against its protocol."""
+    """A backend is unknown, cannot do what was requested, or was used against its protocol."""

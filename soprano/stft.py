@@ -1,8 +1,8 @@
-"""Spectrum -> samples: the inverse short-time Fourier transform, whole or frame by frame.
+"""Spectrum -> samples: the inverse short-time Fourier transform (ISTFT), offline and streaming.
 
 y[n] = sum_t w[n - t*hop] * irfft(X_t)[n - t*hop] / sum_t w[n - t*hop]**2
-(Griffin & Lim 1984, eq. 6), trimmed by n_fft//2 at both ends where `center` is set.
-A sample at an edge that no window reaches is zero.
+(Griffin & Lim 1984, eq. 6), trimmed by n_fft//2 at both ends if `center` is set.
+The denominator is the envelope. A sample whose envelope is zero is zero.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from soprano.config import IstftConfig
 Array = npt.NDArray[np.floating]
 LAYOUTS = ("bft2", "b2ft", "auto")
 
-# The windows as sums of cosines over one period.
+# Windows as sums of cosines over one period.
 _COSINES = {
     "hann": (0.5, -0.5),
     "hamming": (0.54, -0.46),
@@ -26,8 +26,8 @@ _COSINES = {
     "rectangular": (1.0,),
 }
 
-# Where the window envelope is not above this, no sample can be recovered (the bound of
-# scipy.signal.check_NOLA).
+# No sample can be recovered where the envelope is not above this, the bound that
+# scipy.signal.check_NOLA uses.
 _LEAST_ENVELOPE = 1e-10
 
 
@@ -43,15 +43,15 @@ def istft(
     Args:
         spectrum: real then imaginary parts, (B, F, T, 2) for layout "bft2" or (B, 2, F, T) for
             "b2ft", float32 or float64; "auto" recognises the layout by F = `config.bins`.
-        config: the transform's numbers.
+        config: the sizes and the window.
         layout: "bft2", "b2ft" or "auto".
-        length: samples wanted; shorter output is padded with zeros, longer output is cut.
-            Default: (T - 1) * hop when centred (one more for an odd n_fft),
-            (T - 1) * hop + n_fft otherwise; 0 for T = 0.
+        length: number of samples; the output is truncated or padded with zeros. Default:
+            (T - 1) * hop if centred (one more for an odd n_fft), else (T - 1) * hop + n_fft;
+            0 for T = 0.
 
     Raises:
-        ValueError: the shape fits no layout, or both under "auto"; or overlapping windows leave
-            a gap between frames (the nonzero overlap-add condition).
+        ValueError: the shape does not fit the layout, or fits both for "auto"; or overlapping
+            windows leave a gap between frames (the nonzero overlap-add condition).
     """
     _require_overlap(config)
     if length is not None and length < 0:
@@ -70,11 +70,11 @@ def istft(
 
 
 def recognize_layout(shape: tuple[int, ...], bins: int) -> str:
-    """The layout of a spectrum with `bins` frequencies; an error where it is not certain."""
+    """The only layout that fits the shape of a spectrum with `bins` frequencies."""
     fits_bft2 = len(shape) == 4 and shape[1] == bins and shape[3] == 2
     fits_b2ft = len(shape) == 4 and shape[1] == 2 and shape[2] == bins
     if fits_bft2 and fits_b2ft:
-        raise ValueError(f"spectrum of shape {shape} fits both layouts: name one")
+        raise ValueError(f"spectrum of shape {shape} fits both layouts: pass one of them")
     if not fits_bft2 and not fits_b2ft:
         raise ValueError(
             f"spectrum must be (B, {bins}, T, 2) or (B, 2, {bins}, T), got shape {shape}"
@@ -83,7 +83,7 @@ def recognize_layout(shape: tuple[int, ...], bins: int) -> str:
 
 
 def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2") -> Array:
-    """Inverse transforms (B, T, n_fft) of the frames, before windowing."""
+    """Frames (B, T, n_fft) of a spectrum: the inverse DFTs, before windowing."""
     values = np.asarray(spectrum)
     if values.dtype not in (np.float32, np.float64):
         raise ValueError(f"spectrum must be float32 or float64, got {values.dtype}")
@@ -96,7 +96,7 @@ def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2"
     if values.ndim != 4 or tuple(values.shape[axis] for axis in axes) != wanted:
         expected = f"(B, {config.bins}, T, 2)" if layout == "bft2" else f"(B, 2, {config.bins}, T)"
         raise ValueError(f"spectrum in layout {layout!r} must be {expected}, got {values.shape}")
-    # -> (B, T, F, 2), contiguous, so that the pair of parts is one complex number
+    # (B, T, F, 2), contiguous, so that real and imaginary part can be viewed as one complex number
     paired = values.transpose(0, 2, 1, 3) if layout == "bft2" else values.transpose(0, 3, 2, 1)
     complex_type = np.complex64 if values.dtype == np.float32 else np.complex128
     bins = np.ascontiguousarray(paired).view(complex_type)[..., 0]
@@ -110,14 +110,14 @@ def to_frames(spectrum: npt.ArrayLike, config: IstftConfig, layout: str = "bft2"
 
 @lru_cache(maxsize=16)
 def window(config: IstftConfig) -> npt.NDArray[np.float64]:
-    """The periodic window (n_fft,), centred and padded with zeros where it is shorter."""
+    """The periodic window (n_fft,); a shorter one is centred and padded with zeros."""
     if config.window not in _COSINES:
         raise ValueError(f"window must be one of {', '.join(_COSINES)}, got {config.window!r}")
     phase = 2 * np.pi * np.arange(config.win_length) / config.win_length
     terms = [c * np.cos(k * phase) for k, c in enumerate(_COSINES[config.window])]
     left = (config.n_fft - config.win_length) // 2
     values = np.pad(np.sum(terms, axis=0), (left, config.n_fft - config.win_length - left))
-    values.flags.writeable = False  # shared by every caller
+    values.flags.writeable = False  # the cached array is shared by all callers
     return values
 
 
@@ -142,7 +142,7 @@ def _overlap_add(frames: Array, hop: int, size: int) -> Array:
     batch, count, _ = frames.shape
     if not count:
         return np.zeros((batch, 0), frames.dtype)
-    # Each frame is cut into blocks of one hop; block k of frame t lands on hop t + k.
+    # Each frame is divided into blocks of one hop; block k of frame t is added to hop t + k.
     blocks = -(-size // hop)
     padded = np.pad(frames, ((0, 0), (0, 0), (0, blocks * hop - size)))
     total = np.zeros((batch, count - 1 + blocks, hop), frames.dtype)
@@ -152,68 +152,67 @@ def _overlap_add(frames: Array, hop: int, size: int) -> Array:
 
 
 def _envelope(count: int, config: IstftConfig) -> npt.NDArray[np.float64]:
-    """The sum of squared windows over `count` frames, before trimming."""
+    """The sum of the squared windows of `count` frames, before trimming."""
     squares = np.broadcast_to(window(config) ** 2, (1, count, config.n_fft))
     envelope: npt.NDArray[np.float64] = _overlap_add(squares, config.hop_length, config.n_fft)[0]
     return envelope
 
 
 class StreamingIstft:
-    """The centred inverse transform of frames that arrive in pieces.
+    """The centred ISTFT of frames that arrive in chunks.
 
-    Pieces of samples joined together equal `istft` of all frames at once.
+    The concatenated chunks of samples equal `istft` of all frames.
     """
 
     def __init__(self, config: IstftConfig) -> None:
         if not config.center:
-            raise ValueError("streaming needs a centred transform")
+            raise ValueError("a streaming ISTFT must be centred")
         _require_overlap(config)
         self._config = config
         self._tail = np.zeros((1, 0, config.n_fft), np.float32)
-        self._seen = 0  # frames
-        self._given = 0  # samples
+        self._frames = 0  # pushed so far
+        self._samples = 0  # returned so far
 
     def push(self, spectrum: npt.NDArray[np.float32], *, last: bool = False) -> Array:
-        """Samples (N,) that no later frame can change, from frames (1, F, T, 2).
+        """The next samples (N,) that no later frame can change, after frames (1, F, T, 2).
 
-        With `last`, all that remains.
+        With `last`, all remaining samples.
         """
         config = self._config
         frames = np.concatenate([self._tail, to_frames(spectrum, config)], axis=1)
-        self._seen += spectrum.shape[2]
-        first = self._seen - frames.shape[1]
-        finished = self.settled(self._seen, last=last)
-        # The frames at hand reach back to every sample not yet given.
+        self._frames += spectrum.shape[2]
+        first = self._frames - frames.shape[1]
+        settled = self.settled(self._frames, last=last)
+        # `frames` has every frame that overlaps a sample not yet returned.
         summed = _overlap_add(_windowed(frames, config), config.hop_length, config.n_fft)[0]
         offset = config.n_fft // 2 - first * config.hop_length
-        begin, end = self._given + offset, finished + offset
-        weights = self._envelope_between(self._given, finished).astype(summed.dtype)
-        samples: Array = summed[begin:end] / weights
-        self._given = finished
+        envelope = self._envelope_between(self._samples, settled).astype(summed.dtype)
+        samples: Array = summed[self._samples + offset : settled + offset] / envelope
+        self._samples = settled
         self._tail = frames[:, max(self._first_needed() - first, 0) :]
         return samples
 
     def settled(self, frames: int, *, last: bool = False) -> int:
-        """Samples of the whole signal that its first `frames` frames settle."""
+        """The number of samples that no frame after the first `frames` can change."""
         if not frames:
             return 0
-        whole = (frames - 1) * self._config.hop_length + self._config.n_fft % 2
+        natural = (frames - 1) * self._config.hop_length + self._config.n_fft % 2
         if last:
-            return whole
+            return natural
         reached = frames * self._config.hop_length - self._config.n_fft // 2
-        return max(min(reached, whole), self._given)
+        return max(min(reached, natural), self._samples)
 
     def _first_needed(self) -> int:
-        """The earliest frame that still reaches a sample not yet given."""
-        reach = self._given + self._config.n_fft // 2 - self._config.n_fft
+        """The first frame that overlaps a sample not yet returned."""
+        reach = self._samples + self._config.n_fft // 2 - self._config.n_fft
         return max(reach // self._config.hop_length + 1, 0)
 
     def _envelope_between(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """The envelope at samples start to stop, given the frames seen so far."""
+        """The envelope at samples start to stop, of the frames pushed so far."""
         config, half = self._config, self._config.n_fft // 2
         if stop <= start:
             return np.ones(0)
         first = max((start + half - config.n_fft) // config.hop_length + 1, 0)
-        count = min((stop - 1 + half) // config.hop_length + 1, self._seen) - first
+        count = min((stop - 1 + half) // config.hop_length + 1, self._frames) - first
         begin = start + half - first * config.hop_length
         return _envelope(count, config)[begin : begin + stop - start]

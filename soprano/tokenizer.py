@@ -34,10 +34,10 @@ class Tokenizer:
         self.reserved = {i for i, token in added if token.content != "[UNK]"}
 
     def _control(self, token: str) -> int:
-        number = self.library.token_to_id(token)
-        if number is None:
-            raise ModelError(f"tokenizer.json lacks the control token {token}")
-        return int(number)
+        control = self.library.token_to_id(token)
+        if control is None:
+            raise ModelError(f"tokenizer.json has no control token {token}")
+        return int(control)
 
     def require_match(self, config: LanguageModelConfig) -> None:
         """Raise `ModelError` if the ids cannot be those of a language model with this config."""
@@ -49,7 +49,7 @@ class Tokenizer:
         if self.vocab_size > config.vocab_size:
             raise ModelError(
                 f"{self._path}: tokenizer.json has {self.vocab_size} ids, "
-                f"config.json says {config.vocab_size}"
+                f"vocab_size is {config.vocab_size} in config.json"
             )
 
     @property
@@ -64,14 +64,14 @@ class Tokenizer:
         """The prompt ids of one normalised sentence.
 
         Raises:
-            ValueError: the sentence is empty, holds a control or audio token, or makes a prompt of
-                more than 512 ids (prompts are never cut: that would remove `[START]`).
+            ValueError: the sentence is empty, contains a control or audio token, or gives a prompt
+                of more than 512 ids (truncation would remove `[START]`).
         """
         ids = self.encode(sentence)
         if not sentence.strip():
-            raise ValueError("sentence is empty: there is nothing to speak")
+            raise ValueError("sentence is empty")
         if self.reserved & set(ids):
-            raise ValueError(f"sentence holds a control or audio token: {sentence!r}")
+            raise ValueError(f"sentence contains a control or audio token: {sentence!r}")
         if len(ids) + 3 > MAX_PROMPT_IDS:
             raise ValueError(f"prompt of {len(ids) + 3} ids is longer than {MAX_PROMPT_IDS}")
         return [self.stop, self.text, *ids, self.start]
