@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.pluginmanager.register(hooks, "conformance.hooks")
     if config.getoption("--hypothesis-profile", None):
-        import conformance.laws.hypothesis_profiles  # noqa: F401 - registers the profiles
+        import conformance.hypothesis_profiles  # noqa: F401 - registers the profiles
     config.stash[_SUBJECT] = config.hook.pytest_conformance_subject() or Subject()
     # Benchmarks need a quiet machine: they are collected alone, and only on request.
     arguments = config.invocation_params.args

@@ -17,8 +17,8 @@ from conformance.golden.scripted_backend import (
     reciting,
     trace,
 )
+from conformance.hypothesis_profiles import examples
 from conformance.judging.judge import Judge
-from conformance.laws.hypothesis_profiles import examples
 from soprano.backends import Capabilities
 from soprano.config import GenerationOptions, SamplingOptions
 from soprano.generate import Prompt, Token, generate, pad

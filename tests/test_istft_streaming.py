@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.hypothesis_profiles import examples
 from conformance.judging.tolerances import istft as istft_limit
-from conformance.laws.hypothesis_profiles import examples
 from conformance.oracle.istft import CASES, SMALL, inverse_dft, overlap_add, random_spectrum
 from soprano.config import IstftConfig
 from soprano.stft import StreamingIstft

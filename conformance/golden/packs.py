@@ -17,7 +17,6 @@ import numpy.typing as npt
 from conformance.golden.expectations import evaluate
 from conformance.golden.inputs import Arrays
 from conformance.golden.observations import observe
-from conformance.judging.compare import row_rms
 from soprano.checkpoint.folder import ModelFolder, locate
 from soprano.checkpoint.tensors import identity
 from soprano.synthesis import DEFAULT_MODEL, shared_stages
@@ -157,7 +156,8 @@ def floors_of(observed: Arrays, arrays: Arrays) -> dict[str, Floor]:
 def noise_floor(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Floor:
     """The error of an output, in the three measures of `Floor`."""
     error = np.abs(actual.astype(np.float64) - expected)
-    return Floor(float(np.sqrt(np.mean(error**2))), float(error.max()), float(row_rms(error).max()))
+    rows = np.sqrt(np.mean(error**2, axis=-1))
+    return Floor(float(np.sqrt(np.mean(error**2))), float(error.max()), float(rows.max()))
 
 
 def relative(spectrum: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -6,9 +6,9 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from conformance.golden.observations import prefill_one
+from conformance.hypothesis_profiles import examples
 from conformance.judging import tolerances
 from conformance.judging.divergence import decision_margin, judge_ids
-from conformance.laws.hypothesis_profiles import examples
 from soprano.config import SamplingOptions
 
 # A failing example is not shrunk: that takes long, and smaller examples are seldom clearer.

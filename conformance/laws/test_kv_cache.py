@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conformance.golden.inputs import sequence
 from conformance.golden.observations import prefill_and_step, prefill_one
-from conformance.laws.hypothesis_profiles import examples
+from conformance.hypothesis_profiles import examples
 from soprano.backends import Output
 from soprano.errors import BackendError
 from soprano.generate import pad

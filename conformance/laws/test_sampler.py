@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.laws.hypothesis_profiles import examples
+from conformance.hypothesis_profiles import examples
 from conformance.laws.sampler_probes import INF, drawn_ids, judge_intervals, sampling
 
 

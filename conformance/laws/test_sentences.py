@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from conformance.laws.hypothesis_profiles import examples
+from conformance.hypothesis_profiles import examples
 from conformance.laws.text_strategies import PROSE, letters
 
 FOX = "the quick brown fox jumps over it"  # 33 characters

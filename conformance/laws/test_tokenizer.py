@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.golden.packs import fixture_models
-from conformance.laws.hypothesis_profiles import examples
+from conformance.hypothesis_profiles import examples
 
 ALPHABET = " !',-.?abcdefghijklmnopqrstuvwxyz0123456789"
 FIRST = 44  # id of the alphabet's first character, after 4 control and 40 audio tokens

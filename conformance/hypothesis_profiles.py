@@ -1,7 +1,7 @@
-"""How many examples a property is tried with: the same on every run, or others with each seed.
+"""The number of examples of a property, and whether they are the same on every run.
 
-`--hypothesis-profile explore --hypothesis-seed N` looks further; without it, examples are derived
-from the test itself, so that a run tomorrow is the run of today.
+By default, examples are derived from the test itself, so that every run tries the same ones.
+`--hypothesis-profile explore --hypothesis-seed N` tries others, and three times as many.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable
 from hypothesis import HealthCheck, Phase, settings
 
 EXPLORE = "explore"
-_EXPLORED = 3  # times as many examples
+_EXPLORED = 3  # factor of the number of examples
 
 settings.register_profile(EXPLORE)
 
 
 def examples(count: int, phases: Iterable[Phase] = tuple(Phase)) -> settings:
-    """The settings of a property, under the profile in force."""
+    """The settings of a property, under the active profile."""
     exploring = settings.default is settings.get_profile(EXPLORE)
     return settings(
         max_examples=count * (_EXPLORED if exploring else 1),
         derandomize=not exploring,
         phases=phases,
-        deadline=None,  # a busy machine is no failure
+        deadline=None,  # a slow machine is not a failure
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
