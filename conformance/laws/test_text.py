@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.hypothesis_profiles import examples
-from conformance.laws.text_strategies import PROSE
-from conformance.laws.text_tables import law_from_table
+from conformance.laws.text_cases import PROSE, law_from_table
 
 CHARACTERS = re.compile(r"[a-z .,!?'-]*")
 
