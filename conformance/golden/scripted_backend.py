@@ -96,6 +96,8 @@ class ScriptedBackend:
 
     def _output(self, cache: list[Ids]) -> Output:
         assert self.capabilities.batch or len(cache) == 1
+        most = self.capabilities.max_length
+        assert most is None or all(len(ids) <= most for ids in cache)
         self.batch_sizes.append(len(cache))
         logits = np.array([self._script(ids) for ids in cache], np.float32)
         hidden = np.stack([hidden_after(ids) for ids in cache])
