@@ -1,14 +1,13 @@
-"""`python -m conformance`: the suite for people who do not speak pytest."""
+"""`python -m conformance`: the suite and its tools as commands."""
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
-
-from conformance.faults.cli import faults
 
 
 @click.group()
@@ -16,13 +15,21 @@ def cli() -> None:
     """Conformance of ports of the Soprano family."""
 
 
+def _require(extra: str, *modules: str) -> None:
+    """Exit with a message that names the extra, unless its modules are installed."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        message = f"this needs an extra: pip install 'soprano-conformance[{extra}]'"
+        click.echo(f"conformance: {message} (no module {', '.join(missing)})", err=True)
+        sys.exit(2)
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.pass_context
 def run(context: click.Context) -> None:
-    """Run the suite; takes its options (--backend, --model ...) and pytest's.
+    """Run the suite on a port; takes its options (--backend, --model ...) and those of pytest.
 
     Writes conformance.json and junit.xml into --report-dir (default: conformance-report).
-    Exit status: 0 all held, 1 something did not, 2 nothing was judged.
+    Exit status: 0 every requirement holds, 1 one does not, 2 nothing was judged.
     """
     import pytest
 
@@ -40,15 +47,17 @@ def run(context: click.Context) -> None:
 @click.option("--model", "models", multiple=True, help="Only these (repeatable). [all]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> None:
-    """Export the suite's own models afresh, one bundle a model."""
+    """Export the models of the suite, one bundle per model."""
+    _require(to, "onnx", "onnxruntime" if to == "onnx" else "openvino")
     from conformance.golden.packs import fixture_models
     from soprano.export.bundle import export_bundle
 
-    found = {model.name: model for model in fixture_models()}
-    for name in models or found:
-        if name not in found:
-            raise click.BadParameter(f"no model {name}; there are {', '.join(found)}")
-        click.echo(export_bundle(found[name], output / name, to=to, precision=precision), err=True)
+    fixtures = {model.name: model for model in fixture_models()}
+    for name in models or fixtures:
+        if name not in fixtures:
+            raise click.BadParameter(f"no model {name}; there are {', '.join(fixtures)}")
+        bundle = export_bundle(fixtures[name], output / name, to=to, precision=precision)
+        click.echo(bundle, err=True)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -56,7 +65,7 @@ def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> No
 @click.option("--checkout", type=click.Path(path_type=Path), default=Path())
 @click.option("--backend", "backends", multiple=True, help="Repeatable. [all installed]")
 @click.option("--model", default="nano", show_default=True)
-@click.option("--gate", is_flag=True, help="Measure the saved commit and this tree in turns.")
+@click.option("--gate", is_flag=True, help="Measure the baseline commit and this tree in turns.")
 @click.option("--against", metavar="COMMIT", help="The gate's baseline. [the newest saved run's]")
 @click.pass_context
 def bench(
@@ -68,11 +77,12 @@ def bench(
     gate: bool,
     against: str | None,
 ) -> None:
-    """Time every part, save the run, and compare with the saved one; other options are pytest's.
+    """Time every stage, save the run, and compare with it; other options are those of pytest.
 
-    Exit status: 0 nothing became slower, 1 something did, or a backend does not conform and is
+    Exit status: 0 nothing is slower, 1 a stage is slower, or a backend does not conform and is
     not timed, 2 there is nothing to compare with.
     """
+    _require("bench", "pytest_benchmark")
     from conformance.speed import commands as benchmarks
     from soprano.backends import installed_backends
 
@@ -103,5 +113,12 @@ def contract(checkout: Path | None) -> None:
             click.echo(f"    {test}")
 
 
-cli.add_command(faults)
-cli()
+def main() -> None:
+    _require("conformance", "hypothesis", "pytest", "scipy")
+    from conformance.faults.cli import faults
+
+    cli.add_command(faults)
+    cli(prog_name="python -m conformance")
+
+
+main()

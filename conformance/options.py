@@ -1,4 +1,4 @@
-"""The suite's options, each with an environment variable of the same name."""
+"""The options of the suite; each has an environment variable `CONFORMANCE_...` of its name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "backend": {"action": "append", "metavar": "NAME", "help": "backend to judge (repeatable)"},
     "model": {"action": "append", "metavar": "DIR", "help": "model, bundle, or folder of them"},
     "reference": {"metavar": "DIR", "help": "checkpoint whose float64 values are expected"},
-    "precision": {"default": None, "help": "precision class to open the model in (fp32)"},
+    "precision": {"default": None, "help": "precision class of the model (fp32)"},
     "threads": {"type": int, "help": "threads of the backend's runtime"},
-    "requirement": {"action": "append", "metavar": "ID", "help": "only these (prefix allowed)"},
-    "deviations": {"metavar": "FILE", "help": "claims of known deviations, beside the suite's own"},
-    "slowdown": {"type": float, "help": "times a saved run's time that --benchmark-compare allows"},
+    "requirement": {
+        "action": "append",
+        "metavar": "ID",
+        "help": "requirement id or its beginning (repeatable)",
+    },
+    "deviations": {"metavar": "FILE", "help": "file with claims of known deviations"},
+    "slowdown": {"type": float, "help": "largest ratio to the saved time for --benchmark-compare"},
     "report-dir": {"metavar": "DIR", "help": "where to write conformance.json and junit.xml"},
-    "checkout": {"metavar": "DIR", "help": "for the tests of the tests: the project's checkout"},
+    "checkout": {"metavar": "DIR", "help": "checkout of the project, for tests of the harness"},
 }
 
 

@@ -130,6 +130,23 @@ def test_the_run_command_judges_and_writes_reports(tmp_path):
     assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("hypothesis", "contract", "conformance"),
+        ("scipy", "run", "conformance"),
+        ("pytest_benchmark", "bench", "bench"),
+    ],
+)
+def test_a_command_without_its_libraries_names_the_extra(module, command, extra):
+    code = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module('conformance')"
+    arguments = [sys.executable, "-c", code, command]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"[{extra}]" in result.stderr
+
+
 @pytest.mark.parametrize("port", ["Port", "NoisyLogits"])
 def test_several_processes_collect_the_evidence_of_one(tmp_path, port):
     arguments = ("--backend", f"{PORTS}:{port}", "--model", str(MODEL))
