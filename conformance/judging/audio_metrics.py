@@ -11,13 +11,13 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.floating]
 
 _FRAME, _HOP, _BANDS = 512, 128, 40
-_AUDIBLE = 60.0  # dB below the loudest band that still count
+_RANGE = 60.0  # dB below the loudest band; anything quieter is raised to this level
 
 
 def log_mel_distance(one: Samples, two: Samples, rate: int) -> float:
     """The mean difference in dB over the bands and frames of two signals (N,) of one length."""
     levels = [10 * np.log10(_mel_power(x, rate) + 1e-20) for x in (one, two)]
-    quietest = levels[1].max() - _AUDIBLE
+    quietest = levels[1].max() - _RANGE
     return float(np.mean(np.abs(np.subtract(*(np.maximum(x, quietest) for x in levels)))))
 
 
@@ -49,7 +49,7 @@ def recognised_words(samples: Samples, rate: int) -> list[str]:
     """The words that a speech recogniser finds in samples (N,) of -1 to 1."""
     from pocketsphinx import Decoder
 
-    # A recogniser adapts to what it has heard, so that a new one is needed for every utterance.
+    # A recogniser adapts to its input, so that each utterance needs a new one.
     recogniser = Decoder(samprate=rate, loglevel="FATAL")
     recogniser.start_utt()
     pcm = np.clip(samples * 32767, -32768, 32767).astype(np.int16)

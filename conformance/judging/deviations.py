@@ -1,6 +1,6 @@
-"""Claims of known deviation: who answers for it, how large it is, and until when.
+"""Claims of known deviations, each with an owner, a reason, a bound and an expiry date.
 
-A claim is strict: one that no longer holds, has expired or is met by nothing is red.
+A claim is strict: the run fails if it has expired or if no failure needs it any more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXACT = "exact"
 
 
 class DeviationError(ValueError):
-    """A claim that does not say all that it must."""
+    """A file of claims cannot be read, or a claim is incomplete."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Deviation:
     owner: str
     reason: str
     expires: date
-    bound: float | str  # how many times its limit an error may be, or "exact" where none applies
+    bound: float | str  # how many times its limit an error may be, or "exact" if it has no limit
 
     def applies(self, requirements: tuple[str, ...], subject: str) -> bool:
         return self.requirement in requirements and fnmatchcase(subject, self.subject)
 
     def covers(self, comparison: Comparison) -> bool:
-        """Whether a comparison that failed stays within what is claimed."""
+        """Whether a failed comparison stays within the bound."""
         if isinstance(self.bound, str):
             return comparison.limit == 0
         return comparison.used() <= self.bound
@@ -50,7 +50,7 @@ def load_deviations(path: Path) -> list[Deviation]:
     """The claims of a file.
 
     Raises:
-        DeviationError: the file cannot be read, or a claim lacks a field or has another.
+        DeviationError: the file cannot be read, or a claim has a missing or unknown field.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""What a long text costs in memory, measured in a process of its own.
+"""Measures the resident memory of a process while it synthesises a long text.
 
-The process under test would count everything that it did before.
-After each sentence the allocator gives back what it keeps free, and what the process still holds
-is read. What is kept of every sentence shows in every stretch of a text; a buffer that grew to
-the widest batch shows in a few, and their median leaves it out.
+The process does nothing else: earlier work of the test process would be counted too. After each
+sentence the allocator returns its free memory, and the resident memory is read. Memory that is
+kept for every sentence grows in every part of the text. A buffer that grows to the largest batch
+grows in a few parts only, and the median over all parts ignores it.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ from random import Random
 
 import numpy as np
 
-STATUS = Path("/proc/self/status")  # Linux alone tells what a process holds: VmRSS, in KiB
-SPOKEN = "The road was long and nobody on it knew how far away the old harbour might have been"
+STATUS = Path("/proc/self/status")  # Linux: VmRSS is the resident memory in KiB
+WORDS = "The road was long and nobody on it knew how far away the old harbour might have been"
 WARM, LONG = 48, 64  # sentences before, and of the text that is measured
 BATCH = 4
-STRETCH = 8  # sentences: it holds the ends of batches, at which their states could be kept
-LONGEST = 44  # words: just below what is cut in two
-TOKENS = 40  # a sentence: many shapes in little time
+PART = 8  # sentences: two batches, at whose ends their states may be kept
+LONGEST = 44  # words: a longer sentence is split in two
+TOKENS = 40  # per sentence: many shapes in a short time
 
 
 def measurable() -> bool:
-    """Whether the system tells what a process holds, and its allocator can give back."""
+    """Whether the system reports resident memory, and the allocator can return free memory."""
     return STATUS.exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
 def text(count: int, seed: int) -> str:
-    """Sentences of any length, the longest first: what its shape needs is needed early."""
-    words, lots = SPOKEN.lower().split(), Random(seed)
-    lengths = [LONGEST, *(lots.randint(5, LONGEST) for _ in range(count - 1))]
-    return " ".join(" ".join(lots.choices(words, k=length)) + "." for length in lengths)
+    """Sentences of random lengths; the longest comes first, so that buffers grow early."""
+    words, random = WORDS.lower().split(), Random(seed)
+    lengths = [LONGEST, *(random.randint(5, LONGEST) for _ in range(count - 1))]
+    return " ".join(" ".join(random.choices(words, k=length)) + "." for length in lengths)
 
 
 def excess(backend: str, model: Path, precision: str) -> float:
-    """KiB a sentence by which the process grows beyond the audio, in most of a long text."""
+    """KiB per sentence by which the process grows beyond its audio: the median over all parts."""
     command = [sys.executable, "-m", "conformance.judging.memory", backend, str(model), precision]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stderr}")
-    held, audio = json.loads(result.stdout)
-    beyond = np.array(held) - np.linspace(0, audio, len(held))
-    return float(np.median(beyond[STRETCH:] - beyond[:-STRETCH])) / STRETCH / 1024
+    resident, audio = json.loads(result.stdout)
+    beyond = np.array(resident) - np.linspace(0, audio, len(resident))
+    return float(np.median(beyond[PART:] - beyond[:-PART])) / PART / 1024
 
 
-def _held() -> int:
-    """Bytes of the process, without what the allocator (of the GNU C library) keeps free."""
+def _resident() -> int:
+    """Bytes of the process, without the free memory of the allocator (GNU C library)."""
     ctypes.CDLL(None).malloc_trim(0)
     line = next(line for line in STATUS.read_text("ascii").splitlines() if line[:6] == "VmRSS:")
     return int(line.split()[1]) * 1024
 
 
-def _speak(backend: str, model: str, precision: str) -> None:
+def _measure(backend: str, model: str, precision: str) -> None:
     from soprano import SopranoTTS
 
     voice = SopranoTTS(model, backend, precision, threads=1)
-    speak = partial(voice.infer, batch_size=BATCH, max_new_tokens=TOKENS)
-    speak(text(WARM, seed=0))
-    held: list[int] = []
-    audio = speak(text(LONG, seed=1), progress=lambda *_: held.append(_held()))
-    print(json.dumps([held, audio.samples.nbytes]))
+    infer = partial(voice.infer, batch_size=BATCH, max_new_tokens=TOKENS)
+    infer(text(WARM, seed=0))
+    resident: list[int] = []
+    audio = infer(text(LONG, seed=1), progress=lambda *_: resident.append(_resident()))
+    print(json.dumps([resident, audio.samples.nbytes]))
 
 
 if __name__ == "__main__":
-    _speak(*sys.argv[1:])
+    _measure(*sys.argv[1:])

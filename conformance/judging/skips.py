@@ -1,6 +1,7 @@
-"""The skips that are allowed, by name: what cannot be judged where a library is not installed.
+"""The skips that are allowed: requirements that cannot be judged without a certain library.
 
-Any other skip is an error; what a backend does not declare is not a skip but not applicable.
+Any other skip is an error. A requirement that needs a capability which the backend does not
+declare is not skipped but not applicable.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import pytest
 
 # (requirement or its prefix, the library without which it cannot be judged): reason
 ALLOWED = {
-    ("IS-02", "torch"): "torch.istft is one of two libraries that the transform is compared with",
+    ("IS-02", "torch"): "the ISTFT is compared with torch.istft",
     ("CK-08", "torch"): "decoder.pth is a PyTorch file",
-    ("PR-07", "torch"): "the reference voice speaks through PyTorch",
-    ("PR-08", "torch"): "the reference voice speaks through PyTorch",
+    ("PR-07", "torch"): "the reference voice runs on PyTorch",
+    ("PR-08", "torch"): "the reference voice runs on PyTorch",
     ("EX-", "onnx"): "graphs are written with the onnx package",
-    ("EX-", "onnxruntime"): "exported graphs are tried in ONNX Runtime",
+    ("EX-", "onnxruntime"): "exported graphs are run in ONNX Runtime",
 }
 
 
 class NotDeclared(pytest.skip.Exception):
-    """Raised where a requirement needs a capability that the backend does not declare."""
+    """The backend does not declare a capability or stage that the requirement needs."""
 
 
 def reason(requirements: tuple[str, ...]) -> str | None:
-    """Why a test of these requirements may be skipped here; None where it may not."""
+    """Why a test of these requirements may be skipped; None if it may not be."""
     for (prefix, library), why in ALLOWED.items():
         missing = find_spec(library) is None
         if missing and requirements and all(name.startswith(prefix) for name in requirements):

@@ -30,62 +30,62 @@ FACTOR = 4.0
 # times the reference's worst, on the fixtures and at the published size.
 PEAK = 8.0
 
-# A row (the logits of one position, the hidden state of one token) has its rms error too, so that
-# what goes wrong in one row of many is not lost among the others.
+# The rms error of a row (the logits of one position, the hidden state of one token) has its own
+# limit, because an error in one row of many is lost in the rms of all elements.
 ROW = 4.0
 
-# The other classes are judged against the error that their own definition makes on the same model
-# and inputs (precision.py): half and bfloat classes round every operand of a product, int8 and int4
-# round large matrices, by blocks, and the products' inputs to 8 bits.
+# The other classes are judged against the error that the definition of the class makes on the same
+# model and inputs (oracle/precision_classes.py): fp16 and bf16 round both operands of every matmul,
+# int8 and int4 round large matrices in blocks and the inputs of their matmuls to 8 bits.
 # Correct exports were measured at 0.4 to 1.15 times that error (rms) and 0.3 to 1.6 times its worst
 # element: below 1 where activations stay float, at 1.00 where ONNX Runtime rounds them as defined.
-# Products that saturate (8-bit pairs summed in 16 bits) lie at 16 times and more, a zero point of
-# 127 in one matrix above 1.5. Faults smaller than the class's own error, such as one scale for all
-# depthwise kernels (1.0 times), are seen where the graph is judged by the weights that it holds.
+# Matmuls that saturate (8-bit pairs summed in 16 bits) were measured at 16 times and more, a zero
+# point of 127 in one matrix above 1.5. Faults smaller than the error of the class, such as one
+# scale for all depthwise kernels (1.0 times), fail where the graph is judged by its own weights.
 
 
 @dataclass(frozen=True)
-class Row:
-    """How many times a class's floor an error may be, and the class's relative rounding."""
+class ClassLimits:
+    """How many times the noise floor of a precision class an error may be."""
 
-    factor: float  # of the rms of all
+    factor: float  # of the rms of all elements
     peak: float  # of the worst element
     row: float  # of the rms of the worst row
-    unit: float
+    unit: float  # the relative rounding of the class
 
 
-ROWS = {
-    "fp32": Row(FACTOR, PEAK, ROW, EPS),
-    "fp16": Row(2.0, 4.0, 2.0, 2.0**-11),
-    "bf16": Row(2.0, 4.0, 2.0, 2.0**-8),
+CLASS_LIMITS = {
+    "fp32": ClassLimits(FACTOR, PEAK, ROW, EPS),
+    "fp16": ClassLimits(2.0, 4.0, 2.0, 2.0**-11),
+    "bf16": ClassLimits(2.0, 4.0, 2.0, 2.0**-8),
     # The worst of a few rows is less stable than the rms of all: a correct int8 export of the
     # trained voice was measured at 1.53 times the class's worst row.
-    "int8": Row(1.5, 2.5, 2.0, 1 / 254),
-    "int4": Row(1.5, 2.5, 2.0, 1 / 14),
+    "int8": ClassLimits(1.5, 2.5, 2.0, 1 / 254),
+    "int4": ClassLimits(1.5, 2.5, 2.0, 1 / 14),
 }
 
 # Roundings on the longest path, counted from the definitions:
-# a layer of the language model: two norms (3 each), q/k norm and rotation (5), scores, softmax and
-# mix (5), four projections in a row (4), SiLU and product (3), two residual sums (2) -> 25;
-# embedding, final norm and head: 6.
-# A decoder block: depthwise convolution, norm (4), two products, GELU (3), scale, sum -> 12;
-# interpolation, input convolution, two norms, head product, exp, cos or sin, product -> 16.
-# Each rounding is of a dot product over hundreds of terms whose error grows with their root: 16.
+# a layer of the language model: two norms (3 each), q/k norm and RoPE (5), attention weights and
+# attention output (5), four projections (4), SiLU and its multiplication (3), two residual sums (2)
+# -> 25; embedding, final norm and head: 6.
+# A decoder block: depthwise convolution, norm (4), two matmuls, GELU (3), scale, sum -> 12;
+# interpolation, input convolution, two norms, head matmul, exp, cos or sin, multiplication -> 16.
+# A rounding stands for a dot product over hundreds of terms, whose error grows with the square root
+# of their number: 16.
 _DOT = 16.0
 _LAYER, _ENDS = 25, 6
 _BLOCK, _DECODER_ENDS = 12, 16
 
-# A phase of many turns loses its leading digits before cos and sin: its error is in proportion to
-# the phase, which reaches some tens of radians.
+# The error of cos and sin is proportional to the phase, which reaches some tens of radians.
 _PHASE = 32.0
 
-# Two outputs of one backend that must agree (cached or not, batched or not): both may err, in
-# opposite directions.
+# Of two outputs of one backend that must agree (with and without KV cache, batched and unbatched),
+# both may be off, in opposite directions.
 SELF_CONSISTENCY = 2.0
 
 
 def roundings(quantity: str, config: ModelConfig) -> float:
-    """k of a quantity: how many roundings lie on its longest path."""
+    """The number k of roundings on the longest path of a quantity."""
     if quantity.split()[-1] in ("spectrum", "samples"):
         return _DOT * _PHASE * (_BLOCK * config.decoder.num_layers + _DECODER_ENDS)
     if quantity.split()[-1] in ("logits", "hidden"):
@@ -97,10 +97,10 @@ def against_oracle(
     quantity: str, floor: Floor, expected: npt.NDArray[np.floating], config: ModelConfig
 ) -> Limit:
     """The limit of an output against its float64 expectation, in the precision of the floor."""
-    row, scale = ROWS[floor.precision], float(np.abs(expected).max())
-    counted = roundings(quantity, config) * row.unit * scale
-    worst = min(row.peak * floor.worst, counted)
-    return Limit(row.factor * floor.rms, worst, row.row * floor.row, floor.rms)
+    limits, scale = CLASS_LIMITS[floor.precision], float(np.abs(expected).max())
+    counted = roundings(quantity, config) * limits.unit * scale
+    worst = min(limits.peak * floor.worst, counted)
+    return Limit(limits.factor * floor.rms, worst, limits.row * floor.row, floor.rms)
 
 
 def between_own_outputs(
@@ -115,8 +115,8 @@ def between_own_outputs(
     )
 
 
-# The ISTFT against its defining sums: an FFT of n points rounds log2(n) times, then window,
-# overlap-add (up to n/hop terms) and division.
+# Roundings of an ISTFT: log2(n) of an FFT of n points, then the window, the overlap-add (up to
+# n/hop terms) and the division.
 def istft(expected: npt.ArrayLike, config: IstftConfig, dtype: npt.DTypeLike = np.float32) -> Limit:
     """The limit of the samples of an ISTFT."""
     eps = float(np.finfo(np.dtype(dtype)).eps)
@@ -125,33 +125,33 @@ def istft(expected: npt.ArrayLike, config: IstftConfig, dtype: npt.DTypeLike = n
     return Limit(k * eps * scale, 4 * k * eps * scale)
 
 
-# A divergence of ids is a tie where the decision's margin is below what the measured error of the
-# scores can move: both competitors may err by the limit, in opposite directions.
+# A divergence of ids is a tie if the measured error of the logits can change the decision: the
+# logits of both ids may be off by the limit, in opposite directions.
 def tie_margin(limit: Limit, temperature: float) -> float:
-    """The margin (a gap of scores, or a distance of probabilities) under which a tie is excused."""
+    """The largest margin of a tie: a gap of logits, or a distance of probabilities."""
     if temperature == 0:
         return 2 * limit.worst
-    # d(probability) <= d(score) / temperature / 2, for the id and for all before it.
+    # d(probability) <= d(logit) / temperature / 2, for the id and for all before it.
     return limit.worst / temperature
 
 
-# The chance of a chi-square this large for right draws: a fixed stream gives one fixed number, so
-# nothing fails now and then, and a temperature 8 % off is far beyond it.
+# The probability that correct draws exceed the limit of chi-square. The random stream is fixed, so
+# that the test gives the same result in every run; a temperature 8 % off is far beyond the limit.
 SIGNIFICANCE = 0.001
 
-# Ties come from luck, not from a bug: at temperature 1 some 6 % of runs of 512 ids met one, one in
-# 8,500 ids. Eight times that, and one more for short runs, is no longer luck.
+# How often ties occur by chance: at temperature 1 about 6 % of runs of 512 ids contained one, which
+# is one in 8,500 ids. The limit is eight times that, and one more for short runs.
 TIES = 1e-3
 
 
-def ties_allowed(decisions: int) -> int:
-    """How many runs may be tied when so many ids were decided."""
-    return 1 + int(TIES * decisions)
+def ties_allowed(ids: int) -> int:
+    """How many runs may be tied among this number of ids."""
+    return 1 + int(TIES * ids)
 
 
-# A probability is the exponential of a score, so the score's absolute error is its relative one:
-# logit, penalty, temperature and the shift by the maximum round once each; the exponential, the
-# sum of all (in pairs) and the division add a dozen.
+# A probability is the exponential of a logit, so the absolute error of the logit is the relative
+# error of the probability. Logit, penalty, temperature and the subtraction of the maximum round
+# once each; the exponential, the sum (in pairs) and the division add a dozen roundings.
 def probabilities(logits: npt.NDArray[np.floating], temperature: float) -> Limit:
     """The limit of float32 sampling probabilities made from these logits."""
     largest = float(np.abs(logits).max()) / temperature
@@ -159,7 +159,7 @@ def probabilities(logits: npt.NDArray[np.floating], temperature: float) -> Limit
     return Limit(worst, worst)
 
 
-# Rounding to the nearest level moves a weight by half a step, and float32 scales by a little more.
+# Rounding to the nearest level changes a weight by up to half a step, float32 scales by a bit more.
 HALF_STEP = 0.5 * (1 + 2.0**-16)
 
 
@@ -168,13 +168,13 @@ class AudioMetrics:
     """How far the trained voice's audio may be from the reference's audio of the same ids."""
 
     log_mel: float  # dB, the mean over 40 bands
-    stoi_lost: float  # of 1
-    words: float  # changed, of those recognised in the reference's audio
+    stoi_lost: float  # from 1
+    words: float  # changed, as a fraction of those recognised in the reference's audio
 
 
 # Measured on correct exports: int8 0.03 to 0.06 dB, STOI 0.998 and no word changed; int4 0.32 to
 # 0.39 dB, STOI 0.989 and one word in 25. Noise at a third of the signal: 17 dB and STOI 0.80.
-# bfloat's own error is a third of that of int8, that of half precision a fiftieth.
+# The error of the class bf16 is a third of that of int8, the error of fp16 a fiftieth.
 AUDIO_METRICS = {
     "fp16": AudioMetrics(0.05, 0.002, 0.05),
     "bf16": AudioMetrics(0.2, 0.01, 0.05),
@@ -182,7 +182,7 @@ AUDIO_METRICS = {
     "int4": AudioMetrics(1.0, 0.03, 0.15),
 }
 
-# KiB a sentence of 40 tokens by which a process may grow beyond its audio. Measured: 2 to 10
-# (PyTorch, ONNX Runtime), -4 to 14 (OpenVINO); kernels kept for every shape 112 to 143, spectra
-# that a decoder keeps 632.
+# KiB per sentence of 40 tokens by which a process may grow beyond its audio. Measured: 2 to 10
+# (PyTorch, ONNX Runtime), -4 to 14 (OpenVINO); 112 to 143 if kernels are kept for every shape, 632
+# if the decoder keeps its spectra.
 MEMORY_PER_SENTENCE, KERNELS_KEPT = 60.0, 110.0

@@ -12,13 +12,13 @@ from conformance.report.margins import margins
 from conformance.report.verdicts import by_subject
 
 SCHEMA_VERSION = 3
-_TOLD = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
+_LIBRARIES = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
 
 def document(
     records: list[TestRecord], backends: dict[str, Any], own_stages: dict[str, list[str]]
 ) -> dict[str, Any]:
-    """One verdict a requirement and subject, with its evidence."""
+    """One verdict per requirement and subject, with its evidence."""
     results = by_subject(records)
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
     return {
@@ -36,15 +36,15 @@ def document(
 
 
 def environment() -> dict[str, str]:
-    """What the run ran on."""
-    found = {
+    """The versions of the run's system and libraries."""
+    versions = {
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
     }
-    for name in _TOLD:
+    for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

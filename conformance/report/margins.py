@@ -1,4 +1,4 @@
-"""How far from the oracle each quantity was, in units of its noise floor, and what was left."""
+"""The error of each quantity against the oracle, in noise floors and as a part of its limit."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from conformance.judging.records import TestRecord
 class Margin:
     """The comparisons of one quantity with the oracle, over all models of a run."""
 
-    floor: float  # the least noise floor (rms) among the models
-    floors: float  # the rms error, in noise floors: the most of any model
-    row: float  # how much of its limit the worst row used
-    worst: float  # how much of its limit the worst element used
+    floor: float  # the smallest noise floor (rms) of the models
+    floors: float  # the largest rms error of the models, in noise floors
+    row: float  # the error of the worst row divided by its limit
+    worst: float  # the error of the worst element divided by its limit
 
 
 def margins(records: list[TestRecord]) -> dict[str, dict[str, Margin]]:
     """By backend, then by quantity."""
-    found: dict[str, dict[str, list[Comparison]]] = {}
+    comparisons: dict[str, dict[str, list[Comparison]]] = {}
     for record in records:
         backend = record.subject.rpartition("-")[0] or record.subject
         for comparison in record.comparisons:
             if comparison.floor:
-                own = found.setdefault(backend, {})
+                own = comparisons.setdefault(backend, {})
                 own.setdefault(comparison.quantity, []).append(comparison)
     return {
         backend: {quantity: _margin(each) for quantity, each in sorted(own.items())}
-        for backend, own in sorted(found.items())
+        for backend, own in sorted(comparisons.items())
     }
 
 
@@ -43,12 +43,12 @@ def _margin(comparisons: list[Comparison]) -> Margin:
 
 
 def lines(records: list[TestRecord]) -> list[str]:
-    """The table, one line a quantity and backend; none where nothing was compared."""
-    found = [
+    """The table, one line per quantity and backend; no line if nothing was compared."""
+    table = [
         f"{quantity:22} {backend:16} {margin.floor:9.1e} {margin.floors:8.2f} "
         f"{margin.row:9.0%} {margin.worst:10.0%}"
         for backend, own in margins(records).items()
         for quantity, margin in own.items()
     ]
     head = f"{'quantity':22} {'backend':16} {'floor':>9} {'floors':>8} {'row used':>9} "
-    return [f"{head}{'worst used':>10}", *found] if found else []
+    return [f"{head}{'worst used':>10}", *table] if table else []

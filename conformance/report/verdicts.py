@@ -1,4 +1,4 @@
-"""From records to verdicts: one a requirement and subject, and whether the run is red."""
+"""From records to verdicts: one per requirement and subject."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord, totals
 
-# The worst of a requirement's tests decides; a test that is not applicable says nothing.
+# From worst to best. A requirement has the worst verdict of its tests.
 ORDER = ("error", "mistrusted", "fail", "skipped", "deviation", "tie", "pass", "not-applicable")
-RED = ("error", "mistrusted", "fail")
+RED = ("error", "mistrusted", "fail")  # these fail the run
 
 
 def summarize(records: list[TestRecord], today: date | None = None) -> dict[str, dict[str, Any]]:
-    """For each requirement its verdict and its evidence; the records are of one subject or all."""
+    """The verdict and the evidence of each requirement, from records of one or all subjects."""
     summary: dict[str, dict[str, Any]] = {}
     for name in sorted({name for record in records for name in record.requirements}):
         own = [record for record in records if name in record.requirements]
-        beyond_tests = [*_claim_faults(name, own, today), *_tie_faults(own)]
-        verdicts = {record.verdict for record in own} | ({"fail"} if beyond_tests else set())
+        faults = [*_claim_faults(name, own, today), *_tie_faults(own)]
+        verdicts = {record.verdict for record in own} | ({"fail"} if faults else set())
         summary[name] = {
-            **_terms(name),
+            **_contract(name),
             "verdict": next(verdict for verdict in ORDER if verdict in verdicts),
             **_evidence(own),
-            "failures": _failures(own) + beyond_tests,
+            "failures": _failures(own) + faults,
         }
     return summary
 
 
-def _terms(name: str) -> dict[str, str]:
-    """What the contract says of a requirement; one it does not know is a `must`."""
-    row = requirements().get(name)
-    return {"level": row.level if row else "must", "law": row.law if row else ""}
+def _contract(name: str) -> dict[str, str]:
+    """Level and law of a requirement; a requirement that is not in the contract is a `must`."""
+    known = requirements().get(name)
+    return {"level": known.level if known else "must", "law": known.law if known else ""}
 
 
 def _evidence(own: list[TestRecord]) -> dict[str, Any]:
@@ -55,12 +55,12 @@ def _evidence(own: list[TestRecord]) -> dict[str, Any]:
 
 
 def _failures(own: list[TestRecord]) -> list[str]:
-    silent = ("pass", "tie", "not-applicable")
-    return [f"{r.node}: {r.verdict}: {r.message}" for r in own if r.verdict not in silent]
+    good = ("pass", "tie", "not-applicable")
+    return [f"{r.node}: {r.verdict}: {r.message}" for r in own if r.verdict not in good]
 
 
 def _claim_faults(name: str, own: list[TestRecord], today: date | None) -> list[str]:
-    """Claims of deviation that have expired, or that no failure bears out any more."""
+    """Claims of deviations that have expired, or that no failure needed."""
     claims: dict[Deviation, bool] = {}
     for record in own:
         for claim in record.claims:
@@ -83,20 +83,20 @@ def _tie_faults(own: list[TestRecord]) -> list[str]:
 
 
 def _nearest(comparison: Comparison) -> dict[str, Any]:
-    """The comparison that came nearest to its limit; margin: how many times its error would fit.
+    """The comparison nearest to its limit; its margin is the limit divided by the error.
 
-    The margin of an exact comparison is None; numbers that JSON does not know become words.
+    The margin of an exact comparison is None. JSON has no inf and nan, so they become strings.
     """
     used = comparison.used()
-    found = {**asdict(comparison), "used": used, "margin": 1 / used if used else None}
+    entry = {**asdict(comparison), "used": used, "margin": 1 / used if used else None}
     return {
         key: str(value) if isinstance(value, float) and not np.isfinite(value) else value
-        for key, value in found.items()
+        for key, value in entry.items()
     }
 
 
 def by_subject(records: list[TestRecord]) -> dict[str, dict[str, dict[str, Any]]]:
-    """The summary of each backend and model, and of what is shared."""
+    """The summary of each backend and model, and of the shared stages."""
     subjects = sorted({record.subject for record in records})
     return {
         subject: summarize([record for record in records if record.subject == subject])
