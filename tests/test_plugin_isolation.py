@@ -143,10 +143,3 @@ def test_the_suite_runs_in_one_process_and_in_several(tmp_path, processes):
     status, output = run(sys.executable, tmp_path, *arguments, "-n", processes)
     assert status == 0, output
     assert "SA-02    pass" in output
-
-
-@pytest.mark.skipif("TOX_ENV_DIR" not in os.environ, reason="only tox installs the wheel")
-def test_tox_tests_the_installed_wheel():
-    site = Path(sysconfig.get_path("purelib"))
-    for module in (soprano, conformance):
-        assert site in Path(module.__file__).parents
