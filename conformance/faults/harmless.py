@@ -31,7 +31,7 @@ from conformance.faults.network_hooks import (
 from conformance.faults.plant import Wrapper, with_backend, with_stages
 from conformance.faults.positions import with_positions
 from conformance.faults.streaming import WindowedDecoder, streamed_by
-from conformance.oracle.conventions import Istft, Sampler
+from conformance.oracle.parametric_stages import Istft, Sampler
 from conformance.subject import Subject
 from soprano.backends import Output
 from soprano.errors import BackendError

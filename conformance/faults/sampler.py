@@ -11,7 +11,9 @@ import numpy as np
 
 from conformance.faults.fault import SAMPLER, SYNTHESIS, fault
 from conformance.faults.plant import set_defaults, with_advance, with_stages
-from conformance.oracle.conventions import SAMPLERS, Float64, Sampler, keep
+from conformance.oracle.conventions import SAMPLERS
+from conformance.oracle.parametric_stages import Sampler
+from conformance.oracle.sampler import Float64, keep
 from conformance.subject import Subject
 from soprano.config import GenerationOptions, SamplingOptions
 from soprano.generate import Generation, Token, advance

@@ -24,9 +24,10 @@ def judge_alignment(
 ) -> None:
     """Samples are those of the states that predicted the ids, and of no other known alignment."""
     __tracebackhide__ = True
-    followed = alignments_followed(stages, prompt, ids, samples)
+    hidden = hidden_states(stages.language_model, prompt, ids)
+    before = hidden_states(stages.language_model, prompt[:1], prompt[1:])[:-1]
+    followed = alignments_followed(stages, before, hidden, samples)
     for name in ALIGNMENTS:
         judge.not_following(name, followed)
-    hidden = hidden_states(stages.language_model, prompt, ids)[:-1]
     limit = vectors.own_limit("samples")
-    judge.close("samples", samples, defined_samples(stages, hidden), limit)
+    judge.close("samples", samples, defined_samples(stages, hidden[:-1]), limit)

@@ -9,11 +9,11 @@ from conformance.golden.inputs import hidden_pool
 from conformance.oracle.conventions import (
     ISTFTS,
     SAMPLERS,
-    Sampler,
     istfts_followed,
     sampler_questions,
     samplers_followed,
 )
+from conformance.oracle.parametric_stages import Sampler
 
 
 @pytest.mark.requirement("SA-22")
