@@ -62,9 +62,9 @@ def istft(
     envelope = _envelope(count, config).astype(frames.dtype)
     start = config.n_fft // 2 if config.center else 0
     stop = padded.shape[1] - start if length is None else min(start + length, padded.shape[1])
-    kept, weights = padded[:, start:stop], envelope[start:stop]
+    summed, weights = padded[:, start:stop], envelope[start:stop]
     reached = weights > _LEAST_ENVELOPE
-    samples = np.where(reached, kept / np.where(reached, weights, 1), 0).astype(frames.dtype)
+    samples = np.where(reached, summed / np.where(reached, weights, 1), 0).astype(frames.dtype)
     missing = 0 if length is None else length - samples.shape[1]
     return np.pad(samples, ((0, 0), (0, max(missing, 0))))
 

@@ -105,8 +105,8 @@ def test_number_of_samples_follows_from_frames_and_hop(judge, istft_stage, name)
     extra = config.n_fft % 2 if config.center else config.n_fft
     for batch, count in ((1, 1), (1, 2), (3, 4), (2, 9)):
         samples = istft_stage(np.ones((batch, config.bins, count, 2), np.float32), config, "bft2")
-        wanted = (batch, (count - 1) * config.hop_length + extra)
-        judge.equal(f"{name}, T={count}", samples.shape, wanted)
+        expected = (batch, (count - 1) * config.hop_length + extra)
+        judge.equal(f"{name}, T={count}", samples.shape, expected)
 
 
 @pytest.mark.requirement("IS-05")
