@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from conformance.golden.observations import prefill_one, teacher_force
 from conformance.golden.packs import Floor, noise_floor
-from conformance.oracle.istft import inverse_transform
+from conformance.oracle.istft import inverse_stft
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 from soprano.generate import Prompt
 from soprano.sampling import uniforms
-from soprano.stft import window
 from soprano.synthesis import SopranoTTS
 from soprano.tokenizer import load_tokenizer
 
@@ -64,10 +63,7 @@ class Reference:
 
     def samples(self, hidden: Float32) -> Measured:
         """Samples of hidden states (T, H)."""
-        decoder = self.config.decoder
-        expected = inverse_transform(
-            self._decoder(hidden), decoder.n_fft, decoder.hop_length, window(decoder.istft)
-        )
+        expected = inverse_stft(self._decoder(hidden), self.config.decoder.istft)
         return Measured(expected, self.voice.stages.vocode(hidden))
 
     def generate(self, prompt: list[int], options: SamplingOptions, seed: int = 0) -> list[int]:

@@ -128,23 +128,18 @@ def _sum_overlapping(frames: Float64, hop: int) -> Float64:
     return total
 
 
-def envelope(count: int, config: IstftConfig, window: Float64 | None = None) -> Float64:
+def envelope(count: int, config: IstftConfig) -> Float64:
     """The sum of the squared windows of `count` frames, before trimming."""
-    window = periodic_window(config) if window is None else window
-    return _sum_overlapping(np.tile(window**2, (count, 1)), config.hop_length)
+    return _sum_overlapping(np.tile(periodic_window(config) ** 2, (count, 1)), config.hop_length)
 
 
-def overlap_add(
-    frames: Float64,
-    config: IstftConfig,
-    window: Float64 | None = None,
-    *,
-    length: int | None = None,
-) -> Float64:
-    """Samples (N,) of frames (T, n_fft), by default with the config's window."""
+def overlap_add(frames: Float64, config: IstftConfig, *, length: int | None = None) -> Float64:
+    """Samples (N,) of frames (T, n_fft)."""
     count, hop = len(frames), config.hop_length
-    window = periodic_window(config) if window is None else window
-    total, squares = _sum_overlapping(frames * window, hop), envelope(count, config, window)
+    total, squares = (
+        _sum_overlapping(frames * periodic_window(config), hop),
+        envelope(count, config),
+    )
     start = config.n_fft // 2 if config.center else 0
     if length is None:
         length = (count - 1) * hop + config.n_fft - 2 * start if count else 0
@@ -160,12 +155,6 @@ def inverse_stft(
 ) -> Float64:
     """Samples (N,) of a spectrum (F, T, 2)."""
     return overlap_add(inverse_dft(spectrum, config), config, length=length)
-
-
-def inverse_transform(spectrum: npt.NDArray[Any], n_fft: int, hop: int, window: Float64) -> Float64:
-    """Samples (N,) of a centred one-sided spectrum (F, T, 2), for any window (n_fft,)."""
-    config = IstftConfig(n_fft, hop, n_fft)
-    return overlap_add(inverse_dft(spectrum, config), config, window)
 
 
 def stft(signal: Float64, config: IstftConfig, count: int) -> Float64:
