@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -58,17 +59,21 @@ def same_ids(judge: Judge, theirs: Utterance, ours: Sequence[int], margins: Sequ
     return count
 
 
+def probabilities(
+    logits: npt.NDArray[np.float32],
+    prompt: Sequence[int],
+    ids: Sequence[int],
+    options: SamplingOptions,
+) -> npt.NDArray[np.float64]:
+    """The probabilities (N, V) from which each of N ids is sampled, from the logits before it."""
+    histories = ([*prompt, *ids[:step]] for step in range(len(logits)))
+    penalised = map(penalize, logits, histories, repeat(options.repetition_penalty))
+    return np.stack([distribution(row, options) for row in penalised])
+
+
 def same_distribution(judge: Judge, theirs: Utterance, options: SamplingOptions) -> None:
     """Each id was sampled after penalty, temperature, top-k and top-p, in this order."""
     assert theirs.probabilities is not None
-    expected = np.stack(
-        [
-            distribution(
-                penalize(row, [*theirs.prompt, *theirs.ids[:step]], options.repetition_penalty),
-                options,
-            )
-            for step, row in enumerate(theirs.logits)
-        ]
-    )
+    expected = probabilities(theirs.logits, theirs.prompt, theirs.ids, options)
     limit = tolerances.probabilities(theirs.logits, options.temperature)
     judge.close("sampling probabilities", theirs.probabilities, expected, limit)

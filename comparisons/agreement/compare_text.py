@@ -27,7 +27,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     "an integer beyond the named magnitudes is read digit by digit; theirs raises": (
         "The vault was opened with the key 1234567890123456789012345678901234567890.",
     ),
-    "commas that do not group thousands separate numbers; theirs makes one number of them": (
+    "commas that do not group thousands separate numbers; theirs makes them one number": (
         "Pick 1,2,3 or 4.",
     ),
     "an ordinal may stand in capitals": ("THE 21ST CENTURY BEGINS",),
@@ -70,7 +70,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
         "He is a senior partner at Baker & Co.",
     ),
     "a hyphen between a name and its number is no minus": ("COVID-19 changed everything.",),
-    "initials are spelt; theirs says dot between some and ends the sentence after others": (
+    "initials are spelt; theirs reads dot between some and ends the sentence after others": (
         "The U.S. economy grew.",
         "We met at 5 p.m. in the lobby.",
     ),
@@ -101,8 +101,8 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     ),
     "a tab separates words; theirs removes it": ("A tab\\there",),
     "a full stop is followed by a space, so that it can end a sentence": ("key:value",),
-    "short pieces are merged up to 360 characters; theirs grow without end": (LONG_RUN,),
-    "a word that fits no piece is cut where the piece is full; theirs is cut letter by letter": (
+    "short sentences are merged up to 360 characters; theirs grow without limit": (LONG_RUN,),
+    "a word that fits no sentence is cut at the maximum length; theirs is cut letter by letter": (
         f"x{'yz' * 180}",
     ),
 }

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comparisons.agreement.checks import GREEDY, greedy_margins
+from comparisons.agreement.checks import GREEDY, greedy_margins, probabilities
 from comparisons.agreement.peer_client import TextResult, Utterance, query
 from comparisons.agreement.reference import Reference
 from conformance.judging.divergence import first_difference
 from soprano.config import SamplingOptions
-from soprano.sampling import distribution, penalize
 
 # Relative rms errors: below the first, only float noise differs; above the second, more does.
 SAME, DIFFERENT = 1e-3, 0.05
@@ -76,9 +75,8 @@ def hidden_top_k(
         max(int((u.probabilities > 0).sum(axis=1).max()) for u in run) for run in (offline, stream)
     ]
     own = max(
-        np.count_nonzero(distribution(penalize(row, u.prompt, options.repetition_penalty), options))
-        for u in offline
-        for row in u.logits[:1]
+        np.count_nonzero(probabilities(utterance.logits[:1], utterance.prompt, [], options))
+        for utterance in offline
     )
     return KnownDifference(
         "3 hidden top-k of 50",

@@ -18,7 +18,6 @@ from comparisons.agreement.reference import Reference
 from comparisons.agreement.table import Table
 from conformance.golden.packs import fixture_models
 from soprano.config import SamplingOptions
-from soprano.sampling import distribution, penalize
 from soprano.text import normalize, sentences
 
 WARM = SamplingOptions(temperature=1.0, top_p=0.95, repetition_penalty=1.2)
@@ -48,11 +47,7 @@ def synthesize(ours, text, options):
     logits, hidden = measured["logits"].reference, measured["hidden"].reference
     probabilities = None
     if options.temperature:
-        rows = [
-            distribution(penalize(row, prompt + ids[:step], options.repetition_penalty), options)
-            for step, row in enumerate(logits)
-        ]
-        probabilities = np.stack(rows).astype(np.float32)
+        probabilities = checks.probabilities(logits, prompt, ids, options).astype(np.float32)
     utterance = Utterance(prompt, ids, logits, hidden, np.zeros(0, np.float32), probabilities)
     samples = ours.samples(utterance.audio_hidden(ours.stop)).reference
     return replace(utterance, samples=samples)

@@ -98,9 +98,9 @@ class Table:
         """The fastest candidate that conforms, and ""; else what is wrong with the last one."""
         conforming, fault = [], ""
         for program in case.candidates:
-            found = self._measurement.check(program, case.task, self._check)
-            if found:
-                fault = f"{program}: {found}"
+            own_fault = self._measurement.check(program, case.task, self._check)
+            if own_fault:
+                fault = f"{program}: {own_fault}"
             else:
                 conforming.append(program)
         if len(conforming) > 1:

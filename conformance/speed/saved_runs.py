@@ -29,16 +29,16 @@ class SavedRun:
 
 def saved_runs(storage: Path) -> list[SavedRun]:
     """Every readable run below a storage folder, oldest first."""
-    found: list[tuple[str, SavedRun]] = []
+    runs: list[tuple[str, SavedRun]] = []
     for path in storage.rglob("*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             seconds = {b["name"]: float(b["stats"]["min"]) for b in content["benchmarks"]}
             commit = str(content["commit_info"].get("id"))
-            found.append((content["datetime"], SavedRun(path, commit, seconds)))
+            runs.append((content["datetime"], SavedRun(path, commit, seconds)))
         except (ValueError, KeyError, TypeError):
             continue  # another tool's file
-    return [run for _, run in sorted(found, key=lambda entry: entry[0])]
+    return [run for _, run in sorted(runs, key=lambda dated: dated[0])]
 
 
 def find_run(storage: Path, names: Iterable[str]) -> SavedRun:
