@@ -1,69 +1,77 @@
-"""Ports as third parties bring them: one that is right, and some with a convention of their own."""
+"""Ports as third parties write them: correct ones, and ones that follow a wrong convention."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from soprano.backends import Backend, Output, Spoken, open_backend
+from conformance.golden.observations import hidden_states
+from conformance.oracle.conventions import ALIGNMENTS, ISTFTS, SAMPLERS
+from conformance.oracle.parametric_stages import Istft, Sampler
+from soprano.backends import Backend, open_backend
+from soprano.backends.base import PortBackend
+from soprano.backends.protocol import SynthesisResult
 from soprano.checkpoint.folder import ModelFolder
-from soprano.config import IstftConfig, SamplingOptions
+from soprano.config import SamplingOptions
 from soprano.errors import BackendError
-from soprano.generate import Prompt, generate
-from soprano.sampling import sample
-from soprano.streaming import StreamingDecoder
+from soprano.generate import Prompt, Token, generate
+from soprano.stages import with_own_stages
+from soprano.streaming import stream
+from soprano.synthesis import shared_stages
 
-transform = import_module("soprano.stft")  # its name in the package is the function
+Step = tuple[npt.ArrayLike, npt.ArrayLike, Any]  # logits (V,), hidden state (H,), KV cache
 
 
-class Port:
-    """A third party's backend: everything passes through to ONNX Runtime."""
+class Port(PortBackend):
+    """A third party's backend, whose networks run on ONNX Runtime."""
+
+    name = "example"
 
     def __init__(self, folder: ModelFolder, *, precision: str, threads: int | None) -> None:
-        self._inner: Backend = open_backend("onnx_cpu", folder.path, precision, threads)
+        super().__init__(folder, precision=precision, threads=threads)
+        self.runtime: Backend = open_backend("onnx_cpu", folder.path, precision, threads)
+        self.stages = with_own_stages(shared_stages(self, folder.path), self, folder.path)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    def prefill_one(self, ids: npt.NDArray[np.int64]) -> Step:
+        output = self.runtime.prefill(ids[None], np.array([len(ids)]))
+        return output.logits[0], output.hidden[0], output.state
 
-    def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> Output:
-        return self._inner.prefill(ids, lengths)
+    def step_one(self, new_id: int, cache: Any) -> Step:
+        output = self.runtime.step(np.array([new_id]), cache)
+        return output.logits[0], output.hidden[0], output.state
 
-    def step(self, ids: np.ndarray, state: Any) -> Output:
-        return self._inner.step(ids, state)
-
-    def decode(self, hidden: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        return self._inner.decode(hidden, lengths)
+    def decode_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
+        return self.runtime.decode(hidden[None], np.array([len(hidden)]))[0]
 
 
 class NoisyLogits(Port):
-    """An error of a few thousandths of a per cent in every logit of a step."""
+    """A port with an error of 2e-5 in the logits of each step."""
 
-    def step(self, ids: np.ndarray, state: Any) -> Output:
-        output = super().step(ids, state)
-        wave = np.sin(np.arange(output.logits.size)).reshape(output.logits.shape)
-        return output._replace(logits=output.logits + np.float32(2e-5) * wave.astype(np.float32))
+    def step_one(self, new_id: int, cache: Any) -> Step:
+        logits, hidden, cache = super().step_one(new_id, cache)
+        return logits + 2e-5 * np.sin(np.arange(np.size(logits))), hidden, cache
 
 
 class Ending(Port):
-    """A port whose runtime takes the process with it, and says that all is well."""
+    """A port whose runtime ends the process with status 0."""
 
-    def step(self, ids: np.ndarray, state: Any) -> Output:
+    def step_one(self, new_id: int, cache: Any) -> Step:
         os._exit(0)
 
 
 class OwnStages(Port):
-    """A port with a sampler, a transform, a loop and a stream of its own, all of them right."""
+    """A port with a sampler, an ISTFT, a synthesis and a stream of its own, all of them correct."""
 
-    def sample(self, logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
-        return sample(logits, history, options, uniform)
+    sample = Sampler()
+    istft = Istft()
 
-    def istft(self, spectrum: Any, config: IstftConfig, layout: str, **options: Any) -> Any:
-        return transform.istft(spectrum, config, layout, **options)
+    def tokens(self, ids: Any, options: Any, uniforms: Any, limit: int) -> list[Token]:
+        return list(generate(self.stages, [Prompt(list(ids), iter(uniforms), options, limit)]))
 
     def synthesize(
         self,
@@ -71,11 +79,12 @@ class OwnStages(Port):
         options: SamplingOptions,
         uniforms: Sequence[float],
         max_new_tokens: int,
-    ) -> Spoken:
-        said, states, finish = self._speak(ids, options, uniforms, max_new_tokens)
-        spectrum = self.decode(states[None], np.array([len(states)]))
-        samples = transform.istft(spectrum, self.config.decoder.istft)[0]
-        return Spoken(said, samples, finish)
+    ) -> SynthesisResult:
+        tokens = self.tokens(ids, options, uniforms, max_new_tokens)
+        states = [token.hidden for token in tokens if token.hidden is not None]
+        samples = self.stages.vocode(np.array(states))
+        said = [token.id for token in tokens if token.id is not None]
+        return SynthesisResult(said, samples, tokens[-1].finish or "")
 
     def stream(
         self,
@@ -84,53 +93,36 @@ class OwnStages(Port):
         uniforms: Sequence[float],
         max_new_tokens: int,
         chunk_size: int,
-    ) -> Iterator[np.ndarray]:
-        decoder = StreamingDecoder(self)
-        for state in self._speak(ids, options, uniforms, max_new_tokens)[1]:
-            decoder.add(state)
-            if decoder.ready >= chunk_size * self.config.decoder.samples_per_token:
-                yield decoder.flush()
-        yield decoder.flush(last=True)
-
-    def _speak(self, ids: Any, options: Any, uniforms: Any, limit: int) -> Any:
-        tokens = list(generate(self, [Prompt(list(ids), iter(uniforms), options, limit)]))
-        states = [token.hidden for token in tokens if token.hidden is not None]
-        none = np.zeros((0, self.config.language_model.hidden_size), np.float32)
-        said = [token.id for token in tokens if token.id is not None]
-        return said, np.stack(states) if states else none, tokens[-1].finish
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        tokens = self.tokens(ids, options, uniforms, max_new_tokens)
+        for samples, _ in stream(self.stages, tokens, chunk_size):
+            yield samples
 
 
 class HiddenTopK(OwnStages):
-    """A library's own top-k of 50 where none was asked for."""
+    """A port whose library applies its default top-k."""
 
-    def sample(self, logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
-        return sample(logits, history, replace(options, top_k=options.top_k or 50), uniform)
+    sample = SAMPLERS["top-k 50 where none was asked for"]
 
 
 class SymmetricWindow(OwnStages):
-    """An inverse transform with the window of filter design."""
+    """A port whose ISTFT has the window of filter design."""
 
-    def istft(self, spectrum: Any, config: IstftConfig, layout: str, **options: Any) -> Any:
-        usual, size = transform.window, config.win_length
-        points = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / max(size - 1, 1))
-        transform.window = lambda _: points  # type: ignore[assignment]
-        try:
-            return transform.istft(spectrum, config, layout, **options)
-        finally:
-            transform.window = usual
+    istft = ISTFTS["a symmetric window"]
 
 
 class LateStates(OwnStages):
-    """A loop that keeps the state after feeding a token instead of the one that predicted it."""
+    """A port whose loop decodes the state after feeding a token."""
 
-    def _speak(self, ids: Any, options: Any, uniforms: Any, limit: int) -> Any:
-        said, states, finish = super()._speak(ids, options, uniforms, limit)
-        output = self.prefill(np.array([ids]), np.array([len(ids)]))
-        late = []
-        for number in said:
-            output = self.step(np.array([number]), output.state)
-            late.append(output.hidden[0])
-        return said, np.stack(late) if late else states, finish
+    def tokens(self, ids: Any, options: Any, uniforms: Any, limit: int) -> list[Token]:
+        tokens = super().tokens(ids, options, uniforms, limit)
+        said = [token.id for token in tokens if token.id is not None]
+        states = hidden_states(self, ids, said)
+        late = ALIGNMENTS["the state after feeding a token, not the one that predicted it"]
+        return [
+            replace(token, hidden=hidden)
+            for token, hidden in zip(tokens, late(states[:0], states), strict=False)
+        ] + tokens[len(said) :]
 
 
 def unable(folder: ModelFolder, *, precision: str, threads: int | None) -> Backend:

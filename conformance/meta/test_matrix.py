@@ -1,40 +1,47 @@
-"""The catalogue of faults is whole, and the matrix tells a catch from a miss."""
+"""The fault catalogue is complete and uses public names; the kill matrix gives right verdicts."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import conformance.faults
 from conformance.contract.reader import requirements
 from conformance.faults import FLOW, catalogue
 from conformance.faults import cli as command
 from conformance.faults import kill_matrix as matrix
 from conformance.faults.kill_matrix import Result
-from conformance.faults.plant import Plant
+from conformance.subject import Subject
 
 FAULTS = catalogue()
 PLANTED = [fault for fault in FAULTS.values() if not fault.harmless]
 
+# Private names of `soprano` that the catalogue uses; at most 10, all in network_hooks.py.
+PRIVATE: set[str] = set()
+NOT_OF_SOPRANO = {"_replace", "_exit"}  # of named tuples and of os
 
-def report(**verdicts: str) -> dict:
+
+def report(**verdicts):
     """The suite's report with these verdicts of requirements."""
     nearest = {"quantity": "samples", "worst": 3.0, "limit": 1.0}
-    said = ["test: fail: x: you follow the convention 'no penalty'; 1 element"]
+    failures = ["test: fail: x: you follow the convention 'no penalty'; 1 element"]
     entries = {
-        name.replace("_", "-"): {"verdict": verdict, "nearest": nearest, "failures": said}
+        name.replace("_", "-"): {"verdict": verdict, "nearest": nearest, "failures": failures}
         for name, verdict in verdicts.items()
     }
     return {"results": {"onnx_cpu-v11": entries}}
 
 
-def test_the_catalogue_is_whole():
+def test_catalogue_has_every_published_fault():
     published = [f for f in PLANTED if int(f.number.split("-")[1]) < 50]
     assert len(published) == 88
-    assert len(PLANTED) - len(published) >= 20
-    assert len(FAULTS) - len(PLANTED) >= 15
+    assert len(PLANTED) == 222
+    assert len(FAULTS) - len(PLANTED) == 22
     assert len({fault.name for fault in FAULTS.values()}) == len(FAULTS)
 
 
@@ -44,24 +51,45 @@ def test_faults_name_requirements_that_exist():
     for fault in PLANTED:
         assert set(fault.rightly_blamed) <= known, fault
         assert fault.rightly_blamed, fault
-        # Who is blamed rightly can be blamed at all.
+        # The tests that would blame a right stage are run.
         assert all(
             any(prefix.startswith(stage) for prefix in fault.stage.reach)
             for stage in fault.rightly_blamed
         ), fault
 
 
+def private_names(path):
+    """Private names that a file takes from other modules, in code or as a string to patch."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") != "self":
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("soprano"):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            found.add(str(node.args[0].value))
+    return {name for name in found if re.fullmatch("_[a-zA-Z]\\w*", name)} - NOT_OF_SOPRANO
+
+
+def test_catalogue_uses_public_names_of_soprano():
+    files = sorted(Path(conformance.faults.__file__).parent.glob("*.py"))
+    assert len(files) > 15
+    used = {path.name: private_names(path) for path in files}
+    assert {name for name, private in used.items() if private} <= {"network_hooks.py"}
+    assert set().union(*used.values()) == PRIVATE
+    assert len(PRIVATE) <= 10
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are planted in forked processes")
-def test_every_fault_can_still_be_planted():
-    # What a fault changes may have been moved or renamed since.
+def test_every_fault_can_be_planted():
+    # A name that a fault changes may have been moved or renamed.
     broken = []
     for fault in FAULTS.values():
         child = os.fork()
         if not child:
             status = 1
             try:
-                fault.plant(Plant())
-                status = 0
+                status = 0 if isinstance(fault.plant(Subject()), Subject) else 1
             finally:
                 os._exit(status)
         if os.waitpid(child, 0)[1]:
@@ -84,21 +112,21 @@ def test_a_story_is_one_sentence():
         ({"SY_03": "fail"}, "wrong blame", "SY"),
     ],
 )
-def test_a_fault_is_caught_where_its_stage_is_blamed_first(verdicts, verdict, blamed):
+def test_a_fault_is_caught_if_its_stage_is_blamed_first(verdicts, verdict, blamed):
     result = matrix.judge(FAULTS["SA-12"], "onnx_cpu", report(**verdicts))
     assert (result.verdict, result.blamed) == (verdict, blamed)
 
 
-@pytest.mark.parametrize(("verdict", "said"), [("pass", "silent"), ("fail", "false alarm")])
-def test_a_harmless_variation_must_be_silent(verdict, said):
-    assert matrix.judge(FAULTS["OK-07"], "onnx_cpu", report(LM_01=verdict)).verdict == said
+@pytest.mark.parametrize(("outcome", "verdict"), [("pass", "silent"), ("fail", "false alarm")])
+def test_a_harmless_variation_must_pass(outcome, verdict):
+    assert matrix.judge(FAULTS["OK-07"], "onnx_cpu", report(LM_01=outcome)).verdict == verdict
 
 
 def test_a_run_that_judged_nothing_is_broken():
     assert matrix.judge(FAULTS["OK-07"], "onnx_cpu", {"results": {}}).verdict == "broken"
 
 
-def test_the_convention_that_a_port_follows_is_told():
+def test_result_names_the_convention_that_is_followed():
     result = matrix.judge(FAULTS["SA-12"], "onnx_cpu", report(SA_22="fail"))
     assert result.conventions == ["you follow the convention 'no penalty'"]
 
@@ -106,18 +134,16 @@ def test_the_convention_that_a_port_follows_is_told():
 @pytest.mark.parametrize(
     ("requirements", "blamed", "status"), [(["SA-06"], "SA", 0), ([], "", 1), (["SY-03"], "SY", 1)]
 )
-def test_the_command_ends_red_unless_all_is_right(
+def test_exit_status_is_1_unless_every_verdict_is_right(
     monkeypatch, tmp_path, requirements, blamed, status
 ):
-    def run(wanted, jobs, logs, whole):
-        if not wanted:
-            return
-        ((fault, backend),) = wanted
-        right = blamed in fault.rightly_blamed
-        yield Result(
-            fault.number, fault.name, fault.stage.name, backend, fault.model, False, False,
-            fault.story, requirements, blamed, right=right,
-        )  # fmt: skip
+    def run(wanted, jobs, logs, **options):
+        for fault, backend in wanted:
+            right = blamed in fault.rightly_blamed
+            yield Result(
+                fault.number, fault.name, fault.stage.name, backend, fault.model, False, False,
+                fault.story, requirements, blamed, right=right,
+            )  # fmt: skip
 
     monkeypatch.setattr(matrix, "run", run)
     arguments = ["--only", "SA-12", "-o", str(tmp_path)]
