@@ -154,7 +154,7 @@ def test_a_failed_export_leaves_the_target_unchanged(judge, tmp_path, monkeypatc
     def broken(*_):
         raise ModelError("the trial run failed")
 
-    monkeypatch.setattr(module, "_try", broken)
+    monkeypatch.setattr(module, "trial_run", broken)
     judge.refuses(
         "export",
         lambda: export(SOURCE["v10"], target, to="onnx"),

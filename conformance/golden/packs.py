@@ -137,9 +137,9 @@ def measure_floors(
     folder: ModelFolder, arrays: Arrays, threads: int | None = None
 ) -> dict[str, Floor]:
     """The error of the plain PyTorch reference on every quantity that has an expectation."""
-    from soprano.backends.pytorch_reference import PlainPyTorchBackend
+    from soprano.backends.pytorch_reference import PyTorchReferenceBackend
 
-    reference = PlainPyTorchBackend(folder, precision=folder.precision, threads=threads)
+    reference = PyTorchReferenceBackend(folder, precision=folder.precision, threads=threads)
     return floors_of(observe(shared_stages(reference, folder.path), arrays), arrays)
 
 

@@ -27,7 +27,7 @@ def kept_kernels(folder, **options):
     """OpenVINO with one kernel kept per shape, its default."""
     from soprano.backends import openvino
 
-    openvino._LIMITS["CPU_RUNTIME_CACHE_CAPACITY"] = "5000"
+    openvino.LIMITS["CPU_RUNTIME_CACHE_CAPACITY"] = "5000"
     return open_backend("openvino_cpu", folder.path, options.get("precision", "fp32"), 1)
 
 

@@ -1,7 +1,8 @@
-"""Rows of different lengths: what the runtimes share around their networks.
+"""A backend as a network and a KV-cache policy, and a base class for ports.
 
-The protocol's checks and its consumed states are written here once, and the decoder's ragged
-batches; how a runtime keeps its cache is `growing.py` or `in_place.py`.
+`ComposedBackend` makes the protocol's checks, consumes states and decodes ragged batches.
+The network is what a runtime supplies; the policy is `dynamic_cache` or `static_cache`.
+`PortBackend` needs only three functions of one utterance.
 """
 
 from __future__ import annotations
@@ -9,21 +10,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from soprano.backends import Capabilities, Float32, Int64, Output
+from soprano.backends.protocol import (
+    Attestation,
+    Attested,
+    Capabilities,
+    Float32,
+    Int64,
+    Output,
+)
+from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
+
+REQUIRED_FIELDS = (
+    "version", "device", "threads", "precision", "cache precision", "optimisation",
+)  # fmt: skip
 
 
 @dataclass
 class State:
-    """The cache of a batch of rows; a value that the step that uses it consumes."""
+    """The KV cache of a batch; `step`, `select` and `join` consume it."""
 
     cache: Any  # of the runtime
-    lengths: Int64  # (B,): ids each row has seen
+    lengths: Int64  # (B,): ids that each row has read
     consumed: bool = field(default=False, kw_only=True)
 
     def consume(self) -> Self:
@@ -33,36 +47,58 @@ class State:
         return self
 
 
-class RowBackend(ABC):
-    """The protocol over a network that knows only rectangles."""
+class Network(Protocol):
+    """What every runtime supplies; each KV-cache policy asks for more."""
 
-    name: str
-    config: ModelConfig
-    capabilities: Capabilities
+    def attest(self) -> Attestation:
+        """The effective configuration."""
+        ...
 
-    @abstractmethod
-    def _prefill(self, ids: Int64, lengths: Int64) -> Output:
-        """As `prefill`, of checked arguments."""
+    def decode(self, hidden: Float32) -> Float32:
+        """Spectrum (B, F, T', 2) of hidden states (B, T, H), T at least 1."""
+        ...
 
-    @abstractmethod
-    def _step(self, ids: Int64, state: Any) -> Output:
-        """As `step`, of checked arguments and a state that is now this call's own."""
+    def close(self) -> None:
+        """Release what the runtime holds."""
+        ...
 
-    @abstractmethod
-    def _fork(self, state: Any) -> Any: ...
 
-    @abstractmethod
-    def _select(self, state: Any, rows: Int64) -> Any: ...
+class CachePolicy(Protocol):
+    """How KV caches are made, grown and rearranged; arguments are already checked."""
 
-    @abstractmethod
-    def _join(self, first: Any, second: Any) -> Any: ...
+    def prefill(self, network: Any, ids: Int64, lengths: Int64) -> Output: ...
 
-    @abstractmethod
-    def _spectrum(self, hidden: Float32) -> Float32:
-        """The spectrum (B, F, T', 2) of hidden states (B, T, H), T at least 1."""
+    def step(self, network: Any, ids: Int64, state: Any) -> Output: ...
+
+    def fork(self, network: Any, state: Any) -> State: ...
+
+    def select(self, network: Any, state: Any, rows: Int64) -> State: ...
+
+    def join(self, network: Any, first: Any, second: Any) -> State: ...
+
+
+class ComposedBackend:
+    """The backend protocol around a network and a KV-cache policy."""
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        cache: CachePolicy,
+        config: ModelConfig,
+        capabilities: Capabilities,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.cache = cache
+        self.config = config
+        self.capabilities = capabilities
+
+    def attest(self) -> Attestation:
+        return self.network.attest()
 
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
-        # The state keeps the lengths: a copy, since the caller may write into theirs.
+        # The state keeps the lengths: a copy, since the caller may write into its own array.
         ids, lengths = np.asarray(ids, np.int64), np.array(lengths, np.int64)
         if ids.ndim != 2 or lengths.shape != ids.shape[:1]:
             raise ValueError(
@@ -71,18 +107,17 @@ class RowBackend(ABC):
         if not lengths.size or lengths.min() < 1 or lengths.max() > ids.shape[1]:
             raise ValueError(f"lengths must be 1 to {ids.shape[1]}, got {lengths.tolist()}")
         real = np.arange(ids.shape[1]) < lengths[:, None]
-        self._check_ids(ids[real])
-        return self._prefill(np.where(real, ids, 0), lengths)
+        self._check_vocabulary(ids[real])
+        return self.cache.prefill(self.network, np.where(real, ids, 0), lengths)
 
     def step(self, ids: Int64, state: Any) -> Output:
         ids = np.asarray(ids, np.int64)
         if ids.shape != state.lengths.shape:
             raise ValueError(f"ids must be {state.lengths.shape}, one a row, got {ids.shape}")
-        self._check_ids(ids)
-        state.consume()
-        return self._step(ids, state)
+        self._check_vocabulary(ids)
+        return self.cache.step(self.network, ids, state.consume())
 
-    def _check_ids(self, ids: Int64) -> None:
+    def _check_vocabulary(self, ids: Int64) -> None:
         size = self.config.language_model.vocab_size
         if ids.min() < 0 or ids.max() >= size:
             raise ValueError(f"ids must be 0 to {size - 1}, got {ids.min()} to {ids.max()}")
@@ -90,16 +125,13 @@ class RowBackend(ABC):
     def fork(self, state: Any) -> Any:
         if state.consumed:
             raise BackendError("state was already consumed: fork it before")
-        return self._fork(state)
+        return self.cache.fork(self.network, state)
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
-        state.consume()
-        return self._select(state, np.asarray(rows, np.int64))
+        return self.cache.select(self.network, state.consume(), np.asarray(rows, np.int64))
 
     def join(self, first: Any, second: Any) -> Any:
-        first.consume()
-        second.consume()
-        return self._join(first, second)
+        return self.cache.join(self.network, first.consume(), second.consume())
 
     def decode(self, hidden: Float32, lengths: Int64) -> Float32:
         hidden, lengths = np.asarray(hidden, np.float32), np.asarray(lengths, np.int64)
@@ -114,19 +146,153 @@ class RowBackend(ABC):
         decoder = self.config.decoder
         frames = decoder.frames(int(lengths.max(initial=0)))
         spectrum = np.zeros((len(hidden), decoder.bins, frames, 2), np.float32)
-        # Padding would reach into a row through the convolutions: rows of one length go together.
+        # Convolutions would read padding as frames: only rows of equal length share a call.
         for length in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(lengths == length)
-            spectrum[rows, :, : decoder.frames(int(length))] = self._spectrum(hidden[rows, :length])
+            decoded = self.network.decode(hidden[rows, :length])
+            spectrum[rows, :, : decoder.frames(int(length))] = decoded
         return spectrum
 
-    def close(self) -> None:  # noqa: B027 - most runtimes hold nothing beyond the object itself
-        """Give back what the runtime holds."""
+    def close(self) -> None:
+        self.network.close()
 
 
-def require_precision(asked: str, offered: str, name: str) -> None:
-    """An error unless the precision class asked for is the one that would run."""
-    if asked != offered:
+class PortBackend(ComposedBackend, ABC):
+    """A backend from three functions of one utterance, for ports to other runtimes.
+
+    A subclass defines `prefill_one`, `step_one` and `decode_one`, and is itself the factory:
+    `my_package:MyPort` names it on a command line. A complete one, on the PyTorch networks:
+
+        import torch
+        from soprano.backends.base import PortBackend
+        from soprano.reference.load import load_decoder, load_language_model
+
+        class MyPort(PortBackend):
+            name = "my_port"
+
+            def __init__(self, folder, *, precision="fp32", threads=None):
+                super().__init__(folder, precision=precision, threads=threads)
+                self.language_model = load_language_model(folder)
+                self.decoder = load_decoder(folder)
+
+            def prefill_one(self, ids):  # (T,)
+                return self.run(ids, 0, self.language_model.empty_cache(1))
+
+            def step_one(self, new_id, cache):
+                return self.run([new_id], cache[0][0].shape[2], cache)
+
+            def run(self, ids, past, cache):
+                total = past + len(ids)
+                mask, positions = torch.ones(1, total), torch.arange(past, total)[None]
+                output = self.language_model(torch.tensor(ids)[None], mask, positions, cache)
+                return output.logits[0, -1], output.hidden[0, -1], output.cache
+
+            def decode_one(self, hidden):  # (T, H)
+                return self.decoder.forward_spectral(torch.tensor(hidden)[None])[0]
+
+    The base class checks ids, shapes and consumed states, runs the rows of a batch one by one,
+    and copies every array at the boundary. Several threads may call the functions at once.
+    A port may override more:
+
+    - `capabilities`, if the precision is not "fp32" or the length is limited. `batch`, `fork`,
+      `select` and `join` also need `copy_cache`.
+    - `attest`: `super().attest() | {...}` with the fields that the runtime can be asked for.
+    - `close`, and any method of `soprano.backends.protocol.OptionalStages`.
+    """
+
+    name = "port"
+    capabilities = Capabilities(batch=False, fork=False, select=False, join=False)
+
+    def __init__(
+        self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
+    ) -> None:
+        require_precision(precision, self.capabilities.precision, self.name)
+        rows = _OneByOne(self)
+        super().__init__(self.name, rows, rows, folder.config, self.capabilities)
+
+    @abstractmethod
+    def prefill_one(self, ids: Int64) -> tuple[npt.ArrayLike, npt.ArrayLike, Any]:
+        """Logits (V,) and hidden state (H,) after the last of ids (T,), and a new KV cache."""
+
+    @abstractmethod
+    def step_one(self, new_id: int, cache: Any) -> tuple[npt.ArrayLike, npt.ArrayLike, Any]:
+        """The same after one more id; the cache may be written in place."""
+
+    @abstractmethod
+    def decode_one(self, hidden: Float32) -> npt.ArrayLike:
+        """Spectrum (F, T', 2) of hidden states (T, H), T at least 1."""
+
+    def copy_cache(self, cache: Any) -> Any:
+        """An independent copy of a KV cache."""
+        raise BackendError(f"{self.name} cannot copy a KV cache")
+
+    def attest(self) -> Attestation:
+        return {name: Attested("unknown", "unavailable") for name in REQUIRED_FIELDS}
+
+    def close(self) -> None:
+        pass
+
+
+class _OneByOne:
+    """The network and the policy of a port: a batch's cache is a list with one for each row."""
+
+    def __init__(self, port: PortBackend) -> None:
+        self._port = port
+
+    def attest(self) -> Attestation:
+        return self._port.attest()
+
+    def close(self) -> None:
+        self._port.close()
+
+    def prefill(self, network: Any, ids: Int64, lengths: Int64) -> Output:
+        rows = zip(ids, lengths, strict=True)
+        return self._output([self._port.prefill_one(row[:n].copy()) for row, n in rows], lengths)
+
+    def step(self, network: Any, ids: Int64, state: State) -> Output:
+        rows = zip(ids.tolist(), state.cache, strict=True)
+        return self._output([self._port.step_one(*row) for row in rows], state.lengths + 1)
+
+    def _output(self, rows: list[tuple[Any, Any, Any]], lengths: Int64) -> Output:
+        model, name = self._port.config.language_model, self._port.name
+        logits, hidden, caches = zip(*rows, strict=True)
+        return Output(
+            _stack(logits, (model.vocab_size,), f"{name}: logits"),
+            _stack(hidden, (model.hidden_size,), f"{name}: hidden state"),
+            State(list(caches), lengths),
+        )
+
+    def decode(self, hidden: Float32) -> Float32:
+        decoder = self._port.config.decoder
+        shape = (decoder.bins, decoder.frames(hidden.shape[1]), 2)
+        spectra = [self._port.decode_one(row.copy()) for row in hidden]
+        return _stack(spectra, shape, f"{self._port.name}: spectrum")
+
+    def fork(self, network: Any, state: State) -> State:
+        return State([self._port.copy_cache(cache) for cache in state.cache], state.lengths)
+
+    def select(self, network: Any, state: State, rows: Int64) -> State:
+        # A row may be asked for twice, and a step may write its cache in place.
+        caches = [self._port.copy_cache(state.cache[row]) for row in rows]
+        return State(caches, state.lengths[rows])
+
+    def join(self, network: Any, first: State, second: State) -> State:
+        lengths = np.concatenate([first.lengths, second.lengths])
+        return State([*first.cache, *second.cache], lengths)
+
+
+def _stack(rows: Sequence[Any], shape: tuple[int, ...], what: str) -> Float32:
+    """Arrays of one shape as new float32 rows."""
+    arrays = [np.asarray(row, np.float32) for row in rows]
+    for array in arrays:
+        if array.shape != shape:
+            raise BackendError(f"{what} must have shape {shape}, got {array.shape}")
+    return np.stack(arrays)
+
+
+def require_precision(requested: str, offered: str, name: str) -> None:
+    """An error unless the requested precision class is the one that would run."""
+    if requested != offered:
         raise BackendError(
-            f"{name}: precision {asked!r} was asked for, the model offers {offered!r}"
+            f"{name}: precision {requested!r} was requested, the model offers {offered!r}"
         )

@@ -1,94 +1,105 @@
-"""A cache that grows by one column a step, the same column for every row.
+"""A KV cache that grows by concatenation, one column a step for every row.
 
-A shorter row's columns have holes behind its prompt, which a mask hides.
-A runtime supplies `_run`, `_empty`, `_copy`, `_take` and `_merge` on its own kind of cache.
+Rows share their columns. Columns behind a shorter row's prompt are padding, which the attention
+mask hides at every later step.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from soprano.backends import Float32, Int64, Output
-from soprano.backends.base import RowBackend, State
+from soprano.backends.base import Network, State
+from soprano.backends.protocol import Float32, Int64, Output
 
 Bool = npt.NDArray[np.bool_]
 
 
+class DynamicCacheNetwork(Network, Protocol):
+    """A network whose language model returns a longer KV cache than it was given."""
+
+    def run(
+        self, ids: Int64, attention_mask: Int64, positions: Int64, cache: Any
+    ) -> tuple[Float32, Float32, Any]:
+        """Logits (B, T, V), hidden states (B, T, H) and the cache with T more columns.
+
+        The attention mask (B, S + T) is 1 for real columns of the cache and of ids (B, T).
+        """
+        ...
+
+    def empty_cache(self, batch: int) -> Any:
+        """A cache without columns."""
+        ...
+
+    def read_cache(self, cache: Any) -> list[Float32]:
+        """Keys and values of every layer, each (B, KV heads, S, D), in an order of its own."""
+        ...
+
+    def write_cache(self, arrays: list[Float32]) -> Any:
+        """A new cache of arrays in the order of `read_cache`."""
+        ...
+
+
 @dataclass
-class MaskedState(State):
+class DynamicCacheState(State):
     mask: Bool  # (B, S): which columns of the cache are real
 
 
-class GrowingCacheBackend(RowBackend):
-    """Rows that share their columns."""
+class DynamicCache:
+    """The policy; a subclass may override any method, `advance` above all."""
 
-    @abstractmethod
-    def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: Any
-    ) -> tuple[Float32, Float32, Any]:
-        """Logits (B, T, V), hidden (B, T, H) and the grown cache."""
-
-    @abstractmethod
-    def _empty(self, batch: int) -> Any:
-        """A cache of no columns."""
-
-    @abstractmethod
-    def _copy(self, cache: Any) -> Any:
-        """An independent copy."""
-
-    @abstractmethod
-    def _take(self, cache: Any, rows: Int64, columns: Int64) -> Any:
-        """The given rows and columns."""
-
-    @abstractmethod
-    def _merge(self, first: Any, second: Any) -> Any:
-        """The rows of both, the narrower cache widened on the right."""
-
-    def _prefill(self, ids: Int64, lengths: Int64) -> Output:
+    def prefill(self, network: DynamicCacheNetwork, ids: Int64, lengths: Int64) -> Output:
         columns = np.arange(ids.shape[1])
-        state = MaskedState(self._empty(len(ids)), lengths, columns < lengths[:, None])
-        return self._advance(ids, np.broadcast_to(columns, ids.shape), state)
+        mask = columns < lengths[:, None]
+        state = DynamicCacheState(network.empty_cache(len(ids)), lengths, mask)
+        return self.advance(network, ids, np.broadcast_to(columns, ids.shape), state)
 
-    def _step(self, ids: Int64, state: MaskedState) -> Output:
+    def step(self, network: DynamicCacheNetwork, ids: Int64, state: DynamicCacheState) -> Output:
         mask = np.pad(state.mask, ((0, 0), (0, 1)), constant_values=True)
-        grown = MaskedState(state.cache, state.lengths + 1, mask)
-        return self._advance(ids[:, None], state.lengths[:, None], grown)
+        grown = DynamicCacheState(state.cache, state.lengths + 1, mask)
+        return self.advance(network, ids[:, None], state.lengths[:, None], grown)
 
-    def _advance(self, ids: Int64, positions: Int64, state: MaskedState) -> Output:
-        logits, hidden, cache = self._run(
+    def advance(
+        self, network: DynamicCacheNetwork, ids: Int64, positions: Int64, state: DynamicCacheState
+    ) -> Output:
+        """Run new ids (B, T) at their positions; the state's mask and lengths include them."""
+        logits, hidden, cache = network.run(
             ids, state.mask.astype(np.int64), np.ascontiguousarray(positions), state.cache
         )
         last = np.minimum(state.lengths, ids.shape[1]) - 1
         rows = np.arange(len(ids))
-        following = MaskedState(cache, state.lengths, state.mask)
+        following = DynamicCacheState(cache, state.lengths, state.mask)
         return Output(logits[rows, last], hidden[rows, last], following)
 
-    def _fork(self, state: MaskedState) -> MaskedState:
-        return MaskedState(self._copy(state.cache), state.lengths, state.mask)
+    def fork(self, network: DynamicCacheNetwork, state: DynamicCacheState) -> DynamicCacheState:
+        cache = network.write_cache(network.read_cache(state.cache))
+        return DynamicCacheState(cache, state.lengths, state.mask)
 
-    def _select(self, state: MaskedState, rows: Int64) -> MaskedState:
+    def select(
+        self, network: DynamicCacheNetwork, state: DynamicCacheState, rows: Int64
+    ) -> DynamicCacheState:
         mask = state.mask[rows]
-        # Columns that no remaining row uses go with the rows that left.
-        columns = np.flatnonzero(mask.any(axis=0))
-        cache = self._take(state.cache, rows, columns)
-        return MaskedState(cache, state.lengths[rows], mask[:, columns])
+        columns = np.flatnonzero(mask.any(axis=0))  # of the rows that remain
+        arrays = [array[rows][:, :, columns] for array in network.read_cache(state.cache)]
+        cache = network.write_cache(arrays)
+        return DynamicCacheState(cache, state.lengths[rows], mask[:, columns])
 
-    def _join(self, first: MaskedState, second: MaskedState) -> MaskedState:
+    def join(
+        self, network: DynamicCacheNetwork, first: DynamicCacheState, second: DynamicCacheState
+    ) -> DynamicCacheState:
         width = max(first.mask.shape[1], second.mask.shape[1])
-        mask = np.concatenate([_widen(first.mask, width), _widen(second.mask, width)])
+        mask = np.concatenate([_widen(first.mask, 1, width), _widen(second.mask, 1, width)])
         lengths = np.concatenate([first.lengths, second.lengths])
-        return MaskedState(self._merge(first.cache, second.cache), lengths, mask)
+        pairs = zip(network.read_cache(first.cache), network.read_cache(second.cache), strict=True)
+        arrays = [np.concatenate([_widen(array, 2, width) for array in pair]) for pair in pairs]
+        return DynamicCacheState(network.write_cache(arrays), lengths, mask)
 
 
-def _widen(mask: Bool, width: int) -> Bool:
-    return np.pad(mask, ((0, 0), (0, width - mask.shape[1])))
-
-
-def widen_cache(cache: Float32, width: int) -> Float32:
-    """Keys or values (B, heads, S, D) with zero columns up to `width`."""
-    return np.pad(cache, ((0, 0), (0, 0), (0, width - cache.shape[2]), (0, 0)))
+def _widen(array: npt.NDArray[Any], axis: int, width: int) -> npt.NDArray[Any]:
+    """The array with zeros behind it, `width` along `axis`."""
+    pad = [(0, 0)] * array.ndim
+    pad[axis] = (0, width - array.shape[axis])
+    return np.pad(array, pad)

@@ -1,4 +1,4 @@
-"""What a runtime's matrix products really read: levels of few bits, or floats unpacked at load."""
+"""What a runtime's matmuls read: quantised weights, or floats that were widened at load."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from soprano.backends import Attested
+from soprano.backends.protocol import Attested
 
 QUANTISED = "MatMulNBits"
 _FLOAT = ("Gemm", "MatMul", "FusedMatMul", "FusedGemm")
 
 
 def attested_weights(counts: Iterable[Counter[str]], how: str) -> Attested:
-    """The number of products by the type of the constants that they read, as one field."""
+    """The number of matmuls by the type of their weights, as one field."""
     total = sum(counts, Counter[str]())
     return Attested(", ".join(f"{kind} {n}" for kind, n in sorted(total.items())) or "none", how)
 
 
-def onnx_products(graph: Any, options: Any) -> tuple[Counter[str], set[str]]:
-    """Products by type in the graph that ONNX Runtime makes of `graph`, and their activations.
+def count_onnx_matmuls(graph: Any, options: Any) -> tuple[Counter[str], set[str]]:
+    """Matmuls by weight type in the graph as ONNX Runtime optimises it, and activation precisions.
 
     Args:
         graph: a file's path, or a model's bytes.
-        options: `onnxruntime.SessionOptions` as the session itself has them, not used again.
+        options: `onnxruntime.SessionOptions` as the session itself has them; they are changed.
     """
     import onnx
     import onnxruntime as ort
@@ -42,29 +42,30 @@ def onnx_products(graph: Any, options: Any) -> tuple[Counter[str], set[str]]:
     kinds = set()
     for node in model.graph.node:
         if node.op_type == QUANTISED:
-            numbers = {a.name: a.i for a in node.attribute}
-            count[f"int{numbers['bits']}"] += 1
-            kinds.add((numbers["bits"], numbers["block_size"], numbers.get("accuracy_level", 0)))
+            attributes = {a.name: a.i for a in node.attribute}
+            bits, level = attributes["bits"], attributes.get("accuracy_level", 0)
+            count[f"int{bits}"] += 1
+            kinds.add((bits, attributes["block_size"], level))
         elif node.op_type in _FLOAT and node.input[1] in constants:
             count["float32"] += 1
-    return count, {_activations(*kind) for kind in kinds}
+    return count, {_probe_activations(*kind) for kind in kinds}
 
 
-def _activations(bits: int, block: int, level: int) -> str:
-    """The type to which such a product rounds its input, by what it makes of small numbers.
+def _probe_activations(bits: int, block: int, level: int) -> str:
+    """The activation precision of such a matmul, by its result for a small input.
 
-    Beside a 1 in its block, 2**-10 is nothing in 8 bits.
+    In a block that also holds a 1, 2**-10 rounds to zero in 8 bits.
     """
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
-    middle, rows = 2 ** (bits - 1), 4
-    levels = np.full((rows, 1, block), middle, np.uint8)
-    levels[1, 0, 1] = middle + 1  # row 1 is the input's second number, the others are zero
-    packed = levels if bits == 8 else levels[..., 0::2] | (levels[..., 1::2] << 4)
+    zero_point, rows = 2 ** (bits - 1), 4
+    codes = np.full((rows, 1, block), zero_point, np.uint8)
+    codes[1, 0, 1] = zero_point + 1  # output 1 is the input's second element, the others are zero
+    packed = codes if bits == 8 else codes[..., 0::2] | (codes[..., 1::2] << 4)
     node = helper.make_node(
         QUANTISED,
-        ["x", "levels", "scales"],
+        ["x", "codes", "scales"],
         ["y"],
         domain="com.microsoft",
         K=block,
@@ -79,7 +80,7 @@ def _activations(bits: int, block: int, level: int) -> str:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, block])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, rows])],
         [
-            numpy_helper.from_array(packed, "levels"),
+            numpy_helper.from_array(packed, "codes"),
             numpy_helper.from_array(np.ones((rows, 1), np.float32), "scales"),
         ],
     )
@@ -88,12 +89,12 @@ def _activations(bits: int, block: int, level: int) -> str:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.zeros((1, block), np.float32)
     x[0, :2] = 1, 2.0**-10
-    kept = float(session.run(None, {"x": x})[0][0, 1])
-    return "float32" if kept == 2.0**-10 else "int8" if kept == 0 else "rounded"
+    result = float(session.run(None, {"x": x})[0][0, 1])
+    return "float32" if result == 2.0**-10 else "int8" if result == 0 else "rounded"
 
 
-def openvino_products(compiled: Any) -> Counter[str]:
-    """Products with constants by the type in which an `openvino.CompiledModel` executes them."""
+def count_openvino_matmuls(compiled: Any) -> Counter[str]:
+    """Matmuls by the type in which an `openvino.CompiledModel` executes their weights."""
     count: Counter[str] = Counter()
     for kind, precision in _executed(compiled):
         if kind == "FullyConnected":
@@ -101,13 +102,13 @@ def openvino_products(compiled: Any) -> Counter[str]:
     return count
 
 
-def openvino_attention(compiled: Any) -> int:
-    """How many layers of an `openvino.CompiledModel` attend in one operator."""
+def count_openvino_attention(compiled: Any) -> int:
+    """The number of fused attention operators that an `openvino.CompiledModel` executes."""
     return sum(kind == "ScaledDotProductAttention" for kind, _ in _executed(compiled))
 
 
 def _executed(compiled: Any) -> Iterator[tuple[str, str]]:
-    """Kind and precision of everything that OpenVINO executes."""
+    """Type and precision of every node that OpenVINO executes."""
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         yield info["layerType"].astype(str), info["runtimePrecision"].astype(str)

@@ -1,19 +1,85 @@
-"""Sessions of ONNX Runtime: how they are opened, and what they say of themselves."""
+"""ONNX Runtime on the CPU: sessions, the decoder, and the attestation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from soprano.backends import Attestation, Attested, Float32
-from soprano.backends.matmul_precision import attested_weights, onnx_products
+from soprano.backends.matmul_precision import attested_weights, count_onnx_matmuls
+from soprano.backends.protocol import Attestation, Attested, Float32
+from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, ModelError
-from soprano.onnx_graphs.source import GraphSource
+from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, GraphSource, find_graph, require
 
 PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxNetwork:
+    """The sessions of a model folder; subclasses run the language model.
+
+    Args:
+        folder: a bundle or a checkpoint; one of the two networks may be missing.
+        threads: of each session; None leaves the runtime's default.
+    """
+
+    graph: str  # the language model's graph, by the stem of its file
+    operators: str  # of that graph, as attested
+
+    def __init__(self, folder: ModelFolder, threads: int | None) -> None:
+        self.config = folder.config.language_model
+        files = {LANGUAGE_MODEL: self.graph, DECODER: DECODER}
+        found = {part: find_graph(folder, file) for part, file in files.items()}
+        graphs = {part: graph for part, graph in found.items() if graph}
+        if not graphs:
+            raise ModelError(
+                "the model folder has neither ONNX graphs nor weights to write them from"
+            )
+        self._sessions = {part: open_session(graph, threads) for part, graph in graphs.items()}
+        self._quantised = list(graphs.values()) if folder.quantised else []
+
+    @property
+    def language_model(self) -> ort.InferenceSession:
+        return require(self._sessions.get(LANGUAGE_MODEL), LANGUAGE_MODEL)
+
+    def decode(self, hidden: Float32) -> Float32:
+        decoder = require(self._sessions.get(DECODER), DECODER)
+        spectrum: Float32 = decoder.run(
+            ["spectrum"], {"hidden_states": np.ascontiguousarray(hidden)}
+        )[0]
+        return spectrum
+
+    def attest(self) -> Attestation:
+        session = next(iter(self._sessions.values()))
+        options = session.get_session_options()
+        attested = {
+            "version": Attested(ort.__version__, "read back"),
+            "device": Attested(" ".join(session.get_providers()), "read back"),
+            "threads": Attested(str(options.intra_op_num_threads or "one a core"), "read back"),
+            "graph": Attested(self.operators, "inferred"),
+            "precision": Attested(_probe_precision(options), "inferred"),
+            "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
+            "optimisation": Attested(options.graph_optimization_level.name, "read back"),
+            "instruction set": Attested(" ".join(_instruction_sets()), "inferred"),
+        }
+        return attested | self._attest_matmuls() if self._quantised else attested
+
+    def _attest_matmuls(self) -> Attestation:
+        """What matmuls of quantised graphs read, according to the graphs as optimised."""
+        counts, activations = zip(
+            *(count_onnx_matmuls(_readable(g), _options(g, None)) for g in self._quantised),
+            strict=True,
+        )
+        return {
+            "weights": attested_weights(counts, "inferred"),
+            "activations": Attested(
+                " ".join(sorted(set().union(*activations))) or "float32", "inferred"
+            ),
+        }
+
+    def close(self) -> None:
+        """Sessions are released with the object."""
 
 
 def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
@@ -23,11 +89,11 @@ def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:
     options.intra_op_num_threads = threads or 0
     for name, value in (
         ("session.model_external_initializers_file_folder_path", str(graph.folder)),
-        # Weights lie in memory of their own, which is given back once they are packed.
+        # Weights get memory of their own, which is freed once they are packed.
         ("session.use_device_allocator_for_initializers", "1"),
-        # Each session has threads of its own: those of the decoder would go on spinning where the
-        # language model's next step needs the cores, and the other way round. Within a run they
-        # do spin, since waking them for each operator takes as long as many of these take.
+        # Each session has its own threads. They spin during a run, since waking them for each
+        # operator takes as long as many operators do, but must stop at its end: the decoder's
+        # would occupy the cores that the language model's next step needs, and vice versa.
         ("session.force_spinning_stop", "1"),
     ):
         options.add_session_config_entry(name, value)
@@ -39,7 +105,7 @@ def _readable(graph: GraphSource) -> Any:
 
 
 def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSession:
-    """A session of one graph, or an error where the runtime does not grant what is asked for."""
+    """A session of one graph; an error if the runtime does not grant a setting."""
     options = _options(graph, threads)
     try:
         session = ort.InferenceSession(_readable(graph), options, providers=[PROVIDER])
@@ -56,57 +122,14 @@ def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSessio
     return session
 
 
-def open_sessions(
-    graphs: Mapping[str, GraphSource | None], threads: int | None
-) -> dict[str, ort.InferenceSession]:
-    """The sessions of the networks that the model folder has; an error where it has none."""
-    sessions = {part: open_session(graph, threads) for part, graph in graphs.items() if graph}
-    if not sessions:
-        raise ModelError("the model folder has neither ONNX graphs nor weights to write them from")
-    return sessions
-
-
-def spectrum(decoder: ort.InferenceSession, hidden: Float32) -> Float32:
-    """The spectrum (B, F, T', 2) of hidden states (B, T, H)."""
-    inputs = {"hidden_states": np.ascontiguousarray(hidden)}
-    result: Float32 = decoder.run(["spectrum"], inputs)[0]
-    return result
-
-
-def attest(session: ort.InferenceSession, graph: str) -> Attestation:
-    """The configuration of a session; `graph` says which form of the network it runs."""
-    options = session.get_session_options()
-    threads = options.intra_op_num_threads
-    return {
-        "version": Attested(ort.__version__, "read back"),
-        "device": Attested(" ".join(session.get_providers()), "read back"),
-        "threads": Attested(str(threads or "one a core"), "read back"),
-        "graph": Attested(graph, "inferred"),
-        "precision": Attested(_probe_precision(options), "inferred"),
-        "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
-        "optimisation": Attested(options.graph_optimization_level.name, "read back"),
-        "instruction set": Attested(" ".join(_simd()), "inferred"),
-    }
-
-
-def attest_products(graphs: Iterable[GraphSource | None]) -> Attestation:
-    """What the products of a quantised bundle's graphs read, by the graphs as optimised."""
-    found = [onnx_products(_readable(graph), _options(graph, None)) for graph in graphs if graph]
-    activations = set[str]().union(*(kinds for _, kinds in found)) or {"float32"}
-    return {
-        "weights": attested_weights([count for count, _ in found], "inferred"),
-        "activations": Attested(" ".join(sorted(activations)), "inferred"),
-    }
-
-
-def _simd() -> list[str]:
-    """The instruction sets that NumPy found on this CPU (the runtime does not tell its own)."""
-    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return found or ["baseline"]
+def _instruction_sets() -> list[str]:
+    """Those that NumPy detects on this CPU; the runtime does not report its own."""
+    detected: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    return detected or ["baseline"]
 
 
 def _probe_precision(options: ort.SessionOptions) -> str:
-    """The precision of a matrix product under these options: 1 + 2**-12 is 1 in bfloat16."""
+    """The precision of a matmul under these options: 1 + 2**-12 is 1 in bfloat16."""
     from onnx import TensorProto, helper
 
     size = 64

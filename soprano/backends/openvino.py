@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, with the cache as the runtime's own state."""
+"""OpenVINO on the CPU, with the KV cache as the runtime's own state."""
 
 from __future__ import annotations
 
@@ -8,159 +8,155 @@ from typing import Any
 
 import numpy as np
 
-from soprano.backends import Attestation, Attested, Capabilities, Float32, Int64
-from soprano.backends.base import require_precision
-from soprano.backends.dynamic_cache import GrowingCacheBackend, widen_cache
+from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.matmul_precision import (
     attested_weights,
-    openvino_attention,
-    openvino_products,
+    count_openvino_attention,
+    count_openvino_matmuls,
 )
 from soprano.backends.openvino_import import ov
 from soprano.backends.openvino_passes import keep_cache
+from soprano.backends.protocol import Attestation, Attested, Capabilities, Float32, Int64
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import LanguageModelConfig
 from soprano.errors import BackendError, ModelError
-from soprano.onnx_graphs.source import (
-    DECODER,
-    LANGUAGE_MODEL,
-    GraphSource,
-    find_graph,
-    require,
-)
+from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, GraphSource, find_graph, require
 
-# What the runtime would choose by the CPU (bfloat16, an 8-bit cache, quantised activations) is
-# pinned to what a parity check needs.
-_SETTINGS = {
+# The runtime's choice depends on the CPU: bfloat16, an 8-bit cache, quantised activations.
+# Parity checks need these pinned.
+SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",
     "KV_CACHE_PRECISION": "f32",
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     "EXECUTION_MODE_HINT": "ACCURACY",
     "PERFORMANCE_HINT": "LATENCY",
 }
-# Kernels kept, each for one shape: by its default of 5000 a long text can fill gigabytes.
-# It changes no number, costs no time, and cannot be read back.
-_LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
+# Compiled kernels kept, each for one shape: with the default of 5000 a long text can fill
+# gigabytes. It changes no result, costs no time, and cannot be read back.
+LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
 
 
-class OpenVinoBackend(GrowingCacheBackend):
-    """The IR of a bundle, or ONNX graphs converted at load."""
-
-    name = "openvino_cpu"
+class OpenVinoBackend(ComposedBackend):
+    """The IR of a bundle, or ONNX graphs that are converted at load."""
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        require_precision(precision, folder.precision, self.name)
-        self.config = folder.config
-        self.capabilities = Capabilities(precision, folder.activations("openvino"))
-        settings = {**_SETTINGS, **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
-        models = {part: _compile(folder, part, settings) for part in (LANGUAGE_MODEL, DECODER)}
-        self._models = {part: model for part, model in models.items() if model is not None}
+        require_precision(precision, folder.precision, "openvino_cpu")
+        network = OpenVinoNetwork(folder, threads)
+        capabilities = Capabilities(precision, folder.activations("openvino"))
+        super().__init__("openvino_cpu", network, DynamicCache(), folder.config, capabilities)
+
+
+class OpenVinoNetwork:
+    """A `DynamicCacheNetwork` whose caches are the variables of infer requests."""
+
+    def __init__(self, folder: ModelFolder, threads: int | None) -> None:
+        settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
+        compiled = {part: _compile(folder, part, settings) for part in (LANGUAGE_MODEL, DECODER)}
+        self._models = {part: model for part, model in compiled.items() if model is not None}
         if not self._models:
             raise ModelError(f"{folder.path} has neither graphs nor weights to write them from")
-        self._idle: list[ov.InferRequest] = []
+        self._idle: dict[str, list[ov.InferRequest]] = {part: [] for part in self._models}
 
     def attest(self) -> Attestation:
-        def granted(name: str) -> Attested:
-            return Attested(_property(next(iter(self._models.values())), name), "read back")
+        models = self._models.values()
 
+        def granted(name: str) -> Attested:
+            return Attested(_property(next(iter(models)), name), "read back")
+
+        group = granted("DYNAMIC_QUANTIZATION_GROUP_SIZE")
         return {
             "version": Attested(ov.get_version(), "read back"),
             "device": granted("EXECUTION_DEVICES"),
             "threads": granted("INFERENCE_NUM_THREADS"),
             "precision": granted("INFERENCE_PRECISION_HINT"),
             "cache precision": granted("KV_CACHE_PRECISION"),
-            "dynamic quantisation group": granted("DYNAMIC_QUANTIZATION_GROUP_SIZE"),
+            "dynamic quantisation group": group,
             "optimisation": granted("EXECUTION_MODE_HINT"),
             "instruction set": Attested(
                 " ".join(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")), "read back"
             ),
             "attention operators": Attested(
-                str(sum(map(openvino_attention, self._models.values()))), "read back"
+                str(sum(map(count_openvino_attention, models))), "read back"
             ),
-            "weights": attested_weights(map(openvino_products, self._models.values()), "read back"),
-            "activations": Attested(
-                "float32" if granted("DYNAMIC_QUANTIZATION_GROUP_SIZE").value == "0" else "int8",
-                "read back",
-            ),
+            "weights": attested_weights(map(count_openvino_matmuls, models), "read back"),
+            "activations": Attested("float32" if group.value == "0" else "int8", "read back"),
         }
 
-    def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: _Slot
-    ) -> tuple[Float32, Float32, _Slot]:
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        results = cache.request.infer(inputs, share_inputs=False, share_outputs=False)
+    def run(
+        self, ids: Int64, attention_mask: Int64, positions: Int64, cache: Request
+    ) -> tuple[Float32, Float32, Request]:
+        results = cache.infer(
+            {"input_ids": ids, "attention_mask": attention_mask, "position_ids": positions}
+        )
         return results["logits"], results["last_hidden_state"], cache
 
-    def _spectrum(self, hidden: Float32) -> Float32:
-        decoder = require(self._models.get(DECODER), DECODER)
-        spectrum: Float32 = decoder(
-            {"hidden_states": np.ascontiguousarray(hidden)}, share_inputs=False, share_outputs=False
-        )["spectrum"]
+    def decode(self, hidden: Float32) -> Float32:
+        request = self._request(DECODER)
+        spectrum: Float32 = request.infer({"hidden_states": np.ascontiguousarray(hidden)})[
+            "spectrum"
+        ]
         return spectrum
 
-    def _slot(self) -> _Slot:
-        model = require(self._models.get(LANGUAGE_MODEL), LANGUAGE_MODEL)
-        return _Slot(self._idle.pop() if self._idle else model.create_infer_request(), self._idle)
-
-    def _empty(self, batch: int) -> _Slot:
-        slot = self._slot()
-        slot.request.reset_state()
-        return slot
-
-    def _copy(self, cache: _Slot) -> _Slot:
-        slot = self._slot()
-        slot.write(cache.read())
-        return slot
-
-    def _take(self, cache: _Slot, rows: Int64, columns: Int64) -> _Slot:
-        cache.write({name: past[rows][:, :, columns] for name, past in cache.read().items()})
+    def empty_cache(self, batch: int) -> Request:
+        cache = self._request(LANGUAGE_MODEL)
+        cache.runtime.reset_state()
         return cache
 
-    def _merge(self, first: _Slot, second: _Slot) -> _Slot:
-        caches = first.read(), second.read()
-        width = max(past.shape[2] for cache in caches for past in cache.values())
-        first.write(
-            {
-                name: np.concatenate([widen_cache(cache[name], width) for cache in caches])
-                for name in caches[0]
-            }
-        )
-        return first
+    def read_cache(self, cache: Request) -> list[Float32]:
+        return [np.array(variable.state.data) for variable in cache.variables()]
+
+    def write_cache(self, arrays: list[Float32]) -> Request:
+        cache = self._request(LANGUAGE_MODEL)
+        for variable, array in zip(cache.variables(), arrays, strict=True):
+            variable.state = ov.Tensor(np.ascontiguousarray(array))
+        return cache
+
+    def _request(self, part: str) -> Request:
+        model, idle = require(self._models.get(part), part), self._idle[part]
+        try:
+            return Request(idle.pop(), idle)  # one operation: another thread may take the last
+        except IndexError:
+            return Request(model.create_infer_request(), idle)
 
     def close(self) -> None:
-        self._idle.clear()
+        for requests in self._idle.values():
+            requests.clear()
 
 
-class _Slot:
-    """An infer request whose variables hold one batch's cache; idle again when it is dropped."""
+class Request:
+    """An infer request in use by one call or by one KV cache; idle again when this is dropped.
 
-    def __init__(self, request: ov.InferRequest, idle: list[ov.InferRequest]) -> None:
-        self.request = request
+    A compiled model's own request is shared by all threads, whose inputs and outputs would mix.
+    """
+
+    def __init__(self, runtime: ov.InferRequest, idle: list[ov.InferRequest]) -> None:
+        self.runtime = runtime
         self._idle = idle
 
-    def read(self) -> dict[str, Float32]:
-        """Copies of the variables, each (B, KV heads, S, head_dim)."""
-        return {state.name: np.array(state.state.data) for state in self.request.query_state()}
+    def infer(self, inputs: dict[str, Any]) -> Any:
+        """Outputs by name, as copies."""
+        return self.runtime.infer(inputs, share_inputs=False, share_outputs=False)
 
-    def write(self, cache: dict[str, Float32]) -> None:
-        for state in self.request.query_state():
-            state.state = ov.Tensor(np.ascontiguousarray(cache[state.name]))
+    def variables(self) -> list[Any]:
+        """The variables of a language model, each (B, KV heads, S, head_dim), in a fixed order."""
+        return sorted(self.runtime.query_state(), key=lambda variable: variable.name)
 
     def __del__(self) -> None:
-        self._idle.append(self.request)
+        self._idle.append(self.runtime)
 
 
 def convert(graph: GraphSource, config: LanguageModelConfig | None) -> ov.Model:
     """An ONNX graph as an OpenVINO model; a language model's (with its config) keeps its cache."""
-    model = ov.Core().read_model(graph.path if graph.path else _inlined(graph))
+    model = ov.Core().read_model(graph.path if graph.path else _inline_weights(graph))
     if config is not None:
         keep_cache(model, config)
     return model
 
 
-def _inlined(graph: GraphSource) -> BytesIO:
+def _inline_weights(graph: GraphSource) -> BytesIO:
     """A graph in memory with its weights inside: the converter finds files by a graph's path."""
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
@@ -180,12 +176,12 @@ def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.Com
         model: Any = (
             ov.Core().read_model(source) if isinstance(source, Path) else convert(source, config)
         )
-        compiled = ov.Core().compile_model(model, "CPU", {**settings, **_LIMITS})
+        compiled = ov.Core().compile_model(model, "CPU", {**settings, **LIMITS})
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot load {part} of {folder.path}: {error}") from None
-    for name, wanted in settings.items():
-        if (granted := _property(compiled, name)) != wanted:
-            raise BackendError(f"OpenVINO: {name}={wanted} was asked for, it uses {granted}")
+    for name, requested in settings.items():
+        if (granted := _property(compiled, name)) != requested:
+            raise BackendError(f"OpenVINO: {name}={requested} was requested, it uses {granted}")
     return compiled
 
 

@@ -1,71 +1,56 @@
-"""The reference networks on PyTorch as `soprano.reference` writes them, with a growing cache.
+"""PyTorch on the reference networks as `soprano.reference` writes them, with a dynamic KV cache.
 
-Slower than `pytorch`: it is the yardstick, whose error against float64 is the suite's noise floor.
+It is slower than `pytorch`. Its error against the float64 oracle is the suite's noise floor.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from soprano.backends import Attestation, Capabilities, Float32, Int64
-from soprano.backends.base import require_precision
-from soprano.backends.dynamic_cache import GrowingCacheBackend
-from soprano.backends.pytorch_common import attest, configure, spectrum
+from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.dynamic_cache import DynamicCache
+from soprano.backends.protocol import Capabilities, Float32, Int64
+from soprano.backends.pytorch_common import PyTorchNetwork
 from soprano.checkpoint.folder import ModelFolder
 from soprano.reference.language_model import Cache
-from soprano.reference.load import load_decoder, load_language_model
+from soprano.reference.load import load_language_model
 
 
-class PlainPyTorchBackend(GrowingCacheBackend):
-    """The reference as it is read."""
-
-    name = "pytorch_plain"
+class PyTorchReferenceBackend(ComposedBackend):
+    """The reference networks, unchanged."""
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        require_precision(precision, folder.precision, self.name)
-        configure(threads)
-        self.config = folder.config
-        self.capabilities = Capabilities(precision=precision)
-        self._language_model = load_language_model(folder)
-        self._decoder = load_decoder(folder)
+        require_precision(precision, folder.precision, "pytorch_reference")
+        network = ReferenceNetwork(folder, threads)
+        capabilities = Capabilities(precision=precision)
+        super().__init__("pytorch_reference", network, DynamicCache(), folder.config, capabilities)
 
-    def attest(self) -> Attestation:
-        return attest(self._decoder, self._empty(1)[0][0].dtype)
+
+class ReferenceNetwork(PyTorchNetwork):
+    """A `DynamicCacheNetwork`."""
+
+    def __init__(self, folder: ModelFolder, threads: int | None) -> None:
+        super().__init__(folder, threads)
+        self._language_model = load_language_model(folder)
+        self.cache_dtype = self.empty_cache(1)[0][0].dtype
 
     @torch.inference_mode()
-    def _run(
-        self, ids: Int64, mask: Int64, positions: Int64, cache: Cache
+    def run(
+        self, ids: Int64, attention_mask: Int64, positions: Int64, cache: Cache
     ) -> tuple[Float32, Float32, Cache]:
         output = self._language_model(
-            torch.tensor(ids), torch.tensor(mask), torch.tensor(positions), cache
+            torch.tensor(ids), torch.tensor(attention_mask), torch.tensor(positions), cache
         )
         return output.logits.numpy(), output.hidden.numpy(), output.cache
 
-    def _spectrum(self, hidden: Float32) -> Float32:
-        return spectrum(self._decoder, hidden)
-
-    def _empty(self, batch: int) -> Cache:
+    def empty_cache(self, batch: int) -> Cache:
         return self._language_model.empty_cache(batch)
 
-    def _copy(self, cache: Cache) -> Cache:
-        return cache  # tensors of a cache are never written to
+    def read_cache(self, cache: Cache) -> list[Float32]:
+        return [tensor.numpy() for pair in cache for tensor in pair]
 
-    def _take(self, cache: Cache, rows: Int64, columns: Int64) -> Cache:
-        return [(keys[rows][:, :, columns], values[rows][:, :, columns]) for keys, values in cache]
-
-    def _merge(self, first: Cache, second: Cache) -> Cache:
-        width = max(first[0][0].shape[2], second[0][0].shape[2])
-        return [
-            (_rows(keys, more_keys, width), _rows(values, more_values, width))
-            for (keys, values), (more_keys, more_values) in zip(first, second, strict=True)
-        ]
-
-
-def _rows(first: Tensor, second: Tensor, width: int) -> Tensor:
-    """The rows of both, (B, KV heads, S, D), with zero columns up to `width`."""
-    widened = [functional.pad(x, (0, 0, 0, width - x.shape[2])) for x in (first, second)]
-    return torch.cat(widened)
+    def write_cache(self, arrays: list[Float32]) -> Cache:
+        tensors = [torch.tensor(array) for array in arrays]
+        return list(zip(tensors[0::2], tensors[1::2], strict=True))

@@ -1,89 +1,103 @@
-"""A cache of fixed capacity that a step writes into: row b's columns 0 to length - 1 are real.
+"""A KV cache of fixed capacity that every step writes in place.
 
-No step copies what earlier steps wrote; a buffer that is full is replaced by one of twice its
-capacity.
+Each row has columns of its own: 0 to length - 1 of row b are real, the rest is never read.
+No step copies earlier columns; a full cache is replaced by one of twice its capacity.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
-from soprano.backends import Float32, Int64, Output
-from soprano.backends.base import RowBackend, State
+from soprano.backends.base import Network, State
+from soprano.backends.protocol import Float32, Int64, Output
 
 LEAST_CAPACITY = 128
 
 
-class Source(NamedTuple):
-    """Rows of one cache that a new one takes over."""
+class StaticCacheNetwork(Network, Protocol):
+    """A network whose language model writes into the KV cache that it is given."""
 
-    cache: Any
-    rows: Int64
+    def run(self, ids: Int64, last: Int64, lengths: Int64, cache: Any) -> tuple[Float32, Float32]:
+        """Logits (B, V) and hidden states (B, H) after id `last` (B,) of each row of ids (B, T).
+
+        `lengths` (B,) count all real ids of each row, these included.
+        """
+        ...
+
+    def empty_cache(self, batch: int, capacity: int) -> Any:
+        """A cache of `capacity` columns."""
+        ...
+
+    def read_cache(self, cache: Any) -> list[Float32]:
+        """Keys and values of every layer, each (B, KV heads, capacity, D).
+
+        They share the cache's memory: what is written into them is written into the cache.
+        """
+        ...
 
 
 @dataclass
-class FixedState(State):
-    capacity: int  # columns of the buffers
+class StaticCacheState(State):
+    capacity: int  # columns of the cache
 
 
-class InPlaceCacheBackend(RowBackend):
-    """Rows that each have their own columns.
+class StaticCache:
+    """The policy; a subclass may override any method."""
 
-    A runtime supplies `_run`, which writes into the cache, and `_gather`, which makes one.
-    """
+    def prefill(self, network: StaticCacheNetwork, ids: Int64, lengths: Int64) -> Output:
+        # Twice the prompt, or more: short utterances are never copied.
+        capacity = max(LEAST_CAPACITY, 1 << ids.shape[1].bit_length())
+        cache = network.empty_cache(len(ids), capacity)
+        return self.advance(network, ids, lengths - 1, StaticCacheState(cache, lengths, capacity))
 
-    @abstractmethod
-    def _run(self, ids: Int64, last: Int64, lengths: Int64, cache: Any) -> tuple[Float32, Float32]:
-        """Logits (B, V) and hidden (B, H) after id `last` (B,) of each row of ids (B, T).
-
-        `lengths` (B,) are the rows' ids in all, with the real ones among these.
-        """
-
-    @abstractmethod
-    def _gather(self, sources: Sequence[Source], columns: int, capacity: int, batch: int) -> Any:
-        """A new cache for `batch` rows: the sources' rows in order, `columns` of each copied."""
-
-    def _prefill(self, ids: Int64, lengths: Int64) -> Output:
-        capacity = _capacity(ids.shape[1])
-        cache = self._gather([], 0, capacity, len(ids))
-        return self._advance(ids, lengths - 1, FixedState(cache, lengths, capacity))
-
-    def _step(self, ids: Int64, state: FixedState) -> Output:
+    def step(self, network: StaticCacheNetwork, ids: Int64, state: StaticCacheState) -> Output:
         if state.lengths.max() == state.capacity:
-            state = self._moved([(state, _every(state))], 2 * state.capacity)
-        following = FixedState(state.cache, state.lengths + 1, state.capacity)
-        return self._advance(ids[:, None], np.zeros_like(ids), following)
+            state = self._copy(network, [(state, _every_row(state))], 2 * state.capacity)
+        following = StaticCacheState(state.cache, state.lengths + 1, state.capacity)
+        return self.advance(network, ids[:, None], np.zeros_like(ids), following)
 
-    def _advance(self, ids: Int64, last: Int64, state: FixedState) -> Output:
-        return Output(*self._run(ids, last, state.lengths, state.cache), state)
+    def advance(
+        self, network: StaticCacheNetwork, ids: Int64, last: Int64, state: StaticCacheState
+    ) -> Output:
+        """Run new ids (B, T), of which `last` (B,) is each row's last; the lengths include them."""
+        return Output(*network.run(ids, last, state.lengths, state.cache), state)
 
-    def _fork(self, state: FixedState) -> FixedState:
-        return self._moved([(state, _every(state))], state.capacity)
+    def fork(self, network: StaticCacheNetwork, state: StaticCacheState) -> StaticCacheState:
+        return self._copy(network, [(state, _every_row(state))], state.capacity)
 
-    def _select(self, state: FixedState, rows: Int64) -> FixedState:
-        return self._moved([(state, rows)], state.capacity)
+    def select(
+        self, network: StaticCacheNetwork, state: StaticCacheState, rows: Int64
+    ) -> StaticCacheState:
+        return self._copy(network, [(state, rows)], state.capacity)
 
-    def _join(self, first: FixedState, second: FixedState) -> FixedState:
+    def join(
+        self, network: StaticCacheNetwork, first: StaticCacheState, second: StaticCacheState
+    ) -> StaticCacheState:
         capacity = max(first.capacity, second.capacity)
-        return self._moved([(first, _every(first)), (second, _every(second))], capacity)
+        parts = [(first, _every_row(first)), (second, _every_row(second))]
+        return self._copy(network, parts, capacity)
 
-    def _moved(self, parts: Sequence[tuple[FixedState, Int64]], capacity: int) -> FixedState:
-        """The given rows of the given states in buffers of their own."""
+    def _copy(
+        self,
+        network: StaticCacheNetwork,
+        parts: Sequence[tuple[StaticCacheState, Int64]],
+        capacity: int,
+    ) -> StaticCacheState:
+        """The given rows of the given states in a new cache."""
         lengths = np.concatenate([state.lengths[rows] for state, rows in parts])
-        sources = [Source(state.cache, rows) for state, rows in parts]
-        cache = self._gather(sources, int(lengths.max()), capacity, len(lengths))
-        return FixedState(cache, lengths, capacity)
+        cache = network.empty_cache(len(lengths), capacity)
+        new, first = network.read_cache(cache), 0
+        for state, rows in parts:
+            stop, used = first + len(rows), int(state.lengths[rows].max())
+            for target, source in zip(new, network.read_cache(state.cache), strict=True):
+                target[first:stop, :, :used] = source[rows, :, :used]
+            first = stop
+        return StaticCacheState(cache, lengths, capacity)
 
 
-def _capacity(columns: int) -> int:
-    """Twice a prompt, at least: short utterances never move."""
-    return max(LEAST_CAPACITY, 1 << columns.bit_length())
-
-
-def _every(state: FixedState) -> Int64:
+def _every_row(state: StaticCacheState) -> Int64:
     return np.arange(len(state.lengths))

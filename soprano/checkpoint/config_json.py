@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from soprano.errors import ModelError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Keys of `config.json` that fix an arithmetic this family does not vary.
-_FIXED: dict[str, tuple[Any, ...]] = {
+# Keys of `config.json` with the values that they may have: this family's arithmetic does not vary.
+FIXED_KEYS: dict[str, tuple[Any, ...]] = {
     "model_type": ("qwen3",),
     "architectures": (["Qwen3ForCausalLM"], None),
     "hidden_act": ("silu",),
@@ -29,8 +29,8 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "pruned_heads": ({}, None),
 }
-# Keys that Hugging Face configs are known to carry and that change nothing here: those of every
-# configuration and of Qwen3, and the generation options that versions 3 and 4 wrote along.
+# Keys of Hugging Face configs that change nothing here: those of every configuration and of Qwen3,
+# and the generation options that versions 3 and 4 of transformers also wrote.
 _CARRIED = (
     "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path "
     "add_cross_attention attention_dropout attn_implementation bos_token_id "
@@ -48,14 +48,18 @@ _GENERATION = (
     "num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values "
     "repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p"
 )
-_IGNORED = frozenset(f"{_CARRIED} {_GENERATION}".split())
+IGNORED_KEYS = frozenset(f"{_CARRIED} {_GENERATION}".split())
 
-# Where older and newer versions put what they know of the rotation.
-_ROPE_KEYS = ("rope_scaling", "rope_parameters")
+# The objects in which older and newer versions describe the rotary embedding.
+ROPE_KEYS = ("rope_scaling", "rope_parameters")
+_LANGUAGE_MODEL_KEYS = tuple(field.name for field in fields(LanguageModelConfig))
+KNOWN_KEYS = frozenset(
+    {*_LANGUAGE_MODEL_KEYS, *FIXED_KEYS, *IGNORED_KEYS, *ROPE_KEYS, "layer_types", "decoder"}
+)
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
-# A published config.json carries no numbers of the sound; these belong to its two decoders,
-# recognised by (input channels, dim, layers, input kernel, head rows).
+# A published config.json does not state the signal's parameters. These belong to the two published
+# decoders, recognised by (input channels, dim, layers, input kernel, head outputs).
 _PUBLISHED_SIGNAL = {
     "sample_rate": 32000,
     "n_fft": 2048,
@@ -65,13 +69,16 @@ _PUBLISHED_SIGNAL = {
 }
 _PUBLISHED_DECODERS = {(512, 512, 8, 3, 2050): "v1.0", (512, 768, 8, 1, 2050): "v1.1"}
 
-
-# What a `generation_config.json` may say beside sampling; other options belong to a call.
-_OF_A_MODEL = ("max_new_tokens", "hallucination_distance")
+# Keys that a `generation_config.json` may have besides those of sampling.
+_GENERATION_OPTIONS = ("max_new_tokens", "hallucination_distance")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; a `ModelError` that names the file where there is none."""
+    """The object in a JSON file.
+
+    Raises:
+        ModelError: the file is missing, or holds something else.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -84,55 +91,54 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
-    """The language model's numbers out of a `config.json`, in its older or newer spelling."""
-    numbers = {**document, **_read_rope(document)}
-    names = [field.name for field in fields(LanguageModelConfig)]
-    known = {*names, *_FIXED, *_IGNORED, *_ROPE_KEYS, "layer_types", "decoder"}
-    if unknown := sorted(set(numbers) - known):
+    """The language model's config out of a `config.json` in its older or newer spelling."""
+    entries = {**document, **_parse_rope(document)}
+    if unknown := sorted(set(entries) - KNOWN_KEYS):
         raise ModelError(f"config.json: unknown key {unknown[0]!r}")
-    for key, allowed in _FIXED.items():
-        if key in numbers and numbers[key] not in allowed:
-            raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {numbers[key]!r}")
-    if set(numbers.get("layer_types") or ()) - {"full_attention"}:
+    for key, allowed in FIXED_KEYS.items():
+        if key in entries and entries[key] not in allowed:
+            raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {entries[key]!r}")
+    if set(entries.get("layer_types") or ()) - {"full_attention"}:
         raise ModelError("config.json: layer_types must all be 'full_attention'")
-    if isinstance(numbers.get("eos_token_id"), list) and len(numbers["eos_token_id"]) == 1:
-        numbers["eos_token_id"] = numbers["eos_token_id"][0]
-    if missing := [name for name in names if numbers.get(name) is None]:
+    if isinstance(entries.get("eos_token_id"), list) and len(entries["eos_token_id"]) == 1:
+        entries["eos_token_id"] = entries["eos_token_id"][0]
+    if missing := [name for name in _LANGUAGE_MODEL_KEYS if entries.get(name) is None]:
         raise ModelError(f"config.json: missing key {missing[0]!r}")
     types: dict[str, type] = {
         "rms_norm_eps": float,
         "rope_theta": float,
         "tie_word_embeddings": bool,
     }
-    for name in names:
-        wanted = types.get(name, int)
-        if not isinstance(numbers[name], (int, float) if wanted is float else wanted):
+    values: dict[str, Any] = {}
+    for name in _LANGUAGE_MODEL_KEYS:
+        kind = types.get(name, int)
+        if not isinstance(entries[name], (int, float) if kind is float else kind):
             raise ModelError(
-                f"config.json: {name} must be of type {wanted.__name__}, got {numbers[name]!r}"
+                f"config.json: {name} must be of type {kind.__name__}, got {entries[name]!r}"
             )
-    chosen: dict[str, Any] = {name: types.get(name, int)(numbers[name]) for name in names}
-    return LanguageModelConfig(**chosen)
+        values[name] = kind(entries[name])
+    return LanguageModelConfig(**values)
 
 
-def _read_rope(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of either object that describes the rotation, with the kind checked and removed."""
-    found: dict[str, Any] = {}
-    for key in _ROPE_KEYS:
+def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of either object that describes the rotary embedding, without its type."""
+    entries: dict[str, Any] = {}
+    for key in ROPE_KEYS:
         stated = document.get(key) or {}
         if not isinstance(stated, dict):
             raise ModelError(f"config.json: {key} must be an object, got {stated!r}")
-        found |= stated
+        entries |= stated
         for kind in ("rope_type", "type"):
-            if found.pop(kind, "default") != "default":
+            if entries.pop(kind, "default") != "default":
                 raise ModelError(f"config.json: {key} must have the {kind} 'default'")
-    return found
+    return entries
 
 
 def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> DecoderConfig:
-    """The decoder's numbers, from its tensors' shapes and the `decoder` object of `config.json`.
+    """The decoder's config, from its tensors' shapes and the `decoder` object of `config.json`.
 
-    Shapes decide the architecture and the object the signal; where both name a number they must
-    agree. Without the object only the two published decoders are known, by their shapes.
+    The shapes determine the architecture, the object the signal's parameters; a value that both
+    have must be the same. Without the object only the two published decoders are recognised.
     """
     stated = document.get("decoder")
     if stated is not None and not isinstance(stated, dict):
@@ -146,12 +152,12 @@ def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> Decoder
     for name in set(measured) & set(stated):
         if measured[name] != stated[name]:
             raise ModelError(
-                f"config.json says decoder.{name}={stated[name]}, the weights say {measured[name]}"
+                f"config.json has decoder.{name}={stated[name]}, the weights have {measured[name]}"
             )
-    numbers = {**measured, **stated}
-    if missing := [name for name in names if not isinstance(numbers.get(name), int)]:
+    values = {**measured, **stated}
+    if missing := [name for name in names if not isinstance(values.get(name), int)]:
         raise ModelError(f"config.json: missing number 'decoder.{missing[0]}'")
-    return DecoderConfig(**{name: numbers[name] for name in names})
+    return DecoderConfig(**{name: values[name] for name in names})
 
 
 def _published_signal(measured: Mapping[str, int]) -> dict[str, int]:
@@ -185,23 +191,18 @@ def _measure_decoder(shapes: Shapes) -> dict[str, int]:
     }
 
 
-def decoder_document(config: DecoderConfig) -> dict[str, int]:
-    """The complete `decoder` object, for folders whose weights may not tell their shapes."""
-    return asdict(config)
-
-
 def read_generation_defaults(folder: Path) -> GenerationOptions:
-    """What a model's `generation_config.json` says of speaking, else the family's defaults."""
+    """The options in a model's `generation_config.json`; the family's defaults for the others."""
     path = folder / "generation_config.json"
     document = read_json(path) if path.exists() else {}
 
-    def said(names: Iterable[str]) -> dict[str, Any]:
+    def stated(names: Iterable[str]) -> dict[str, Any]:
         return {name: document[name] for name in names if document.get(name) is not None}
 
-    sampling = said(field.name for field in fields(SamplingOptions))
+    sampling = stated(field.name for field in fields(SamplingOptions))
     if document.get("do_sample") is False:
-        sampling["temperature"] = 0.0  # whatever temperature stands beside it
+        sampling["temperature"] = 0.0  # whatever the file's temperature is
     try:
-        return GenerationOptions(SamplingOptions(**sampling), **said(_OF_A_MODEL))
+        return GenerationOptions(SamplingOptions(**sampling), **stated(_GENERATION_OPTIONS))
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from None

@@ -1,7 +1,7 @@
-"""A model folder: where it is, what it holds, and its tensors.
+"""A model folder: its location, its config and its tensors.
 
-Two kinds of folder are models: a checkpoint (the published layout) and a bundle that `soprano
-export` made. Both carry config.json and tokenizer.json; only a checkpoint must carry weights.
+A model folder is a checkpoint (the published layout) or a bundle (written by `soprano export`).
+Both have config.json and tokenizer.json; only a checkpoint must have weights.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _PACKAGE = Path(__file__).parents[1]
 
 def embedded_models() -> dict[str, Path]:
     """The models that come with the package, by name."""
-    found = sorted((_PACKAGE / "models").glob("*/config.json"))
-    return {path.parent.name: path.parent for path in found}
+    configs = sorted((_PACKAGE / "models").glob("*/config.json"))
+    return {path.parent.name: path.parent for path in configs}
 
 
 def locate(model: str | Path) -> Path:
-    """The folder of a model given by an embedded model's name, a path, or a name of the hub.
+    """The folder of a model, by an embedded model's name, a path, or a name on the hub.
 
     Raises:
         ModelError: there is no such folder or model; see `soprano.checkpoint.hub.fetch_model`.
@@ -68,7 +68,7 @@ def locate(model: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Read access to one model folder; nothing is read before it is asked for."""
+    """One model folder; its files are read on first use."""
 
     path: Path
 
@@ -90,16 +90,16 @@ class ModelFolder:
 
     @cached_property
     def precision(self) -> str:
-        """The precision class of the graphs here: a bundle's manifest tells, else float32."""
+        """The precision class of a bundle's graphs, "fp32" for a checkpoint."""
         return str(self._precision.get("class", "fp32"))
 
     def activations(self, runtime: str) -> str:
-        """What the graphs for a runtime ("onnx", "openvino") may round products' inputs to."""
+        """The activation precision of the graphs for a runtime ("onnx" or "openvino")."""
         return str(self._precision.get("activations", {}).get(runtime, "float32"))
 
     @property
     def quantised(self) -> bool:
-        """Whether large matrices are held in few bits."""
+        """Whether large matrices are quantised."""
         return self.precision.startswith("int")
 
     @cached_property
@@ -109,7 +109,7 @@ class ModelFolder:
 
     @property
     def has_weights(self) -> bool:
-        """Whether both networks' own weights are here (a quantised bundle carries none)."""
+        """Whether the float weights of both networks are here; a quantised bundle has none."""
         language_model = ("model.safetensors", "model.safetensors.index.json")
         decoder = ("decoder.safetensors", "decoder.pth")
         return all(
@@ -119,22 +119,22 @@ class ModelFolder:
 
     @property
     def _weights(self) -> Path:
-        """Where the safetensors files lie: a bundle has them beside its ONNX graphs."""
-        beside = self.path / "onnx"
-        return beside if any(beside.glob("*.safetensors")) else self.path
+        """The folder of the safetensors files: in a bundle, that of the ONNX graphs."""
+        graphs = self.path / "onnx"
+        return graphs if any(graphs.glob("*.safetensors")) else self.path
 
     @cached_property
     def language_model_index(self) -> dict[str, Tensor]:
-        """Where the language model's tensors lie, by their names in the checkpoint."""
+        """The language model's tensors in their files, by their names in the checkpoint."""
         config = self.config.language_model
         index = index_folder(self._weights, "model")
         if config.tie_word_embeddings:
-            index.pop("lm_head.weight", None)  # some files store the tied matrix twice
+            index.pop("lm_head.weight", None)  # some files hold the tied matrix twice
         return _checked(self.path, index, language_model_shapes(config))
 
     @cached_property
     def decoder_index(self) -> dict[str, Tensor]:
-        """Where the decoder's tensors lie; empty where they are in a `decoder.pth`."""
+        """The decoder's tensors in their file; empty if that is a `decoder.pth`."""
         index = self._decoder_file
         return _checked(self.path, index, decoder_shapes(self.config.decoder)) if index else {}
 
@@ -147,12 +147,12 @@ class ModelFolder:
         if self._decoder_file:
             return {name: tensor.shape for name, tensor in self._decoder_file.items()}
         if (self.path / "decoder.pth").exists():
-            return {name: values.shape for name, values in self._decoder_pth.items()}
+            return {name: values.shape for name, values in self.pickled_decoder.items()}
         return None
 
     @cached_property
-    def _decoder_pth(self) -> dict[str, Float32]:
-        # A pickle: only torch reads it, and only as plain tensors.
+    def pickled_decoder(self) -> dict[str, Float32]:
+        """The tensors of `decoder.pth`."""
         try:
             from soprano.checkpoint.pickled import read_state_dict
         except ImportError as error:
@@ -160,7 +160,6 @@ class ModelFolder:
                 f"{self.path / 'decoder.pth'} needs PyTorch: "
                 f"pip install 'soprano-conformance[torch]' ({error})"
             ) from None
-
         return read_state_dict(self.path / "decoder.pth")
 
     def language_model_weights(self) -> dict[str, Float32]:
@@ -173,11 +172,11 @@ class ModelFolder:
             return {name: tensor.read() for name, tensor in index.items()}
         if not (self.path / "decoder.pth").exists():
             raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
-        return _checked(self.path, self._decoder_pth, decoder_shapes(self.config.decoder))
+        return _checked(self.path, self.pickled_decoder, decoder_shapes(self.config.decoder))
 
 
 def _checked(path: Path, tensors: Mapping[str, Shaped], wanted: Shapes) -> dict[str, Shaped]:
-    """The tensors that a network needs, all there and no other, of the shapes it needs."""
+    """The tensors of a network; an error if one is missing, unknown or of another shape."""
     own = {name: values for name, values in tensors.items() if not is_derived(name)}
     require_shapes(path, {name: values.shape for name, values in own.items()}, wanted)
     return own

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from soprano.errors import MissingExtraError, ModelError
 
-# What speech needs of a checkpoint and of a bundle; cards, samples and training state stay there.
+# The files of a checkpoint or a bundle that synthesis needs.
 FILES = (
     "config.json",
     "generation_config.json",
@@ -41,14 +41,14 @@ def fetch_model(name: str) -> Path:
     """The folder of a published model, downloaded unless the cache holds it.
 
     Args:
-        name: `org/name`, or `org/name@revision` for a branch, a tag or a commit. A commit that
-            was fetched before needs no network; anything else is looked up anew, and taken from
-            the cache where the hub cannot be reached.
+        name: `org/name`, or `org/name@revision` for a branch, a tag or a commit. A commit in the
+            cache needs no network. Anything else is looked up, and taken from the cache if the
+            hub cannot be reached.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
         ModelError: there is no such repository or revision, access is denied, the hub cannot be
-            reached and the cache does not hold the model, or what is there is no model.
+            reached and the cache does not hold the model, or the repository holds no model.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -69,8 +69,8 @@ def _download(repo: str, revision: str | None) -> Path:
             f"{repo} needs huggingface_hub: pip install 'soprano-conformance[hub]' ({error})"
         ) from None
     wanted = f"{repo}@{revision}" if revision else repo
-    silence = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
-    if silence:
+    hide_progress = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    if hide_progress:
         utils.disable_progress_bars()
     try:
         return Path(
@@ -89,12 +89,12 @@ def _download(repo: str, revision: str | None) -> Path:
     except (errors.HfHubHTTPError, OSError) as error:
         raise ModelError(f"{wanted} cannot be downloaded: {_reason(error)}") from None
     finally:
-        if silence:
+        if hide_progress:
             utils.enable_progress_bars()
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong in the first place."""
+    """The first line of the error at the start of the chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -13,7 +13,7 @@ from soprano.errors import ModelError
 
 
 def read_state_dict(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a PyTorch state dict, widened to float32; no code in the file is run."""
+    """The tensors of a PyTorch state dict as float32; no code in the file is executed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float().numpy() for name, tensor in state.items()}

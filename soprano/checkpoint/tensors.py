@@ -1,9 +1,7 @@
-"""The tensors of a checkpoint: where they lie, and which names and shapes its config requires.
+"""The tensors of a checkpoint: their position in safetensors files, their names and shapes.
 
-Read from safetensors files without a framework.
-
-Source of the format: https://github.com/huggingface/safetensors (8 bytes of header length,
-a JSON header, then the data).
+The format (https://github.com/huggingface/safetensors) is 8 bytes of header length, a JSON header
+and the data. No framework is needed to read it.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies: bytes `offset` to `offset + length` of `path`, which is no link."""
+    """A tensor in a file: bytes `offset` to `offset + length` of `path`, which is no link."""
 
     path: Path
     dtype: str
@@ -37,7 +35,7 @@ class Tensor:
     length: int
 
     def read(self) -> Float32:
-        """The values widened to float32 (exact from bf16 and fp16, rounded from float64)."""
+        """The values as float32: exact from bf16 and fp16, rounded from float64."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             raw = file.read(self.length)
@@ -91,17 +89,18 @@ def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
     if (folder / f"{stem}.safetensors").exists() or not index.exists():
         return index_file(folder / f"{stem}.safetensors")
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shard_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{index} cannot be read: {error}") from None
-    shards = {name: index_file(folder / name) for name in sorted(set(places.values()))}
-    if lost := [name for name, shard in places.items() if name not in shards[shard]]:
-        raise ModelError(f"{index} places {lost[0]} in {places[lost[0]]}, which lacks it")
-    return {name: shards[shard][name] for name, shard in places.items()}
+    shards = {name: index_file(folder / name) for name in sorted(set(shard_of.values()))}
+    if missing := [name for name, shard in shard_of.items() if name not in shards[shard]]:
+        name = missing[0]
+        raise ModelError(f"{index}: {shard_of[name]} does not hold {name}")
+    return {name: shards[shard][name] for name, shard in shard_of.items()}
 
 
 def identity(tensors: Iterable[tuple[str, Float32]]) -> str:
-    """SHA-256 over the widened values by name: the same for every container and storage type."""
+    """SHA-256 of float32 values by name; independent of the file format and the storage type."""
     digest = hashlib.sha256()
     for name, values in sorted(tensors, key=lambda item: item[0]):
         digest.update(f"{name}{values.shape}".encode())
@@ -168,14 +167,16 @@ def decoder_shapes(config: DecoderConfig) -> Shapes:
 
 
 def is_derived(name: str) -> bool:
-    """Whether a stored tensor follows from the config: tables that training code saves along."""
+    """Whether a tensor is a table that training code saves and that follows from the config."""
     return name.endswith(("window", "rotary_emb.inv_freq"))
 
 
-def require_shapes(where: Path, found: Mapping[str, tuple[int, ...]], wanted: Shapes) -> None:
+def require_shapes(where: Path, actual: Mapping[str, tuple[int, ...]], required: Shapes) -> None:
     """An error that names the first tensor that is missing, unknown or of another shape."""
-    for name in sorted(set(wanted) ^ set(found)):
-        raise ModelError(f"{where}: {'missing' if name in wanted else 'unknown'} tensor {name}")
-    for name, shape in wanted.items():
-        if found[name] != shape:
-            raise ModelError(f"{where}: {name} has shape {found[name]}, config.json says {shape}")
+    for name in sorted(set(required) ^ set(actual)):
+        raise ModelError(f"{where}: {'missing' if name in required else 'unknown'} tensor {name}")
+    for name, shape in required.items():
+        if actual[name] != shape:
+            raise ModelError(
+                f"{where}: {name} has shape {actual[name]}, config.json requires {shape}"
+            )

@@ -1,7 +1,7 @@
 """A model folder -> a self-contained bundle folder for other runtimes.
 
-Written to a temporary folder beside the target, checked, then renamed: a bundle that exists is
-complete.
+It is written to a temporary folder beside the target, checked, then renamed: a bundle that exists
+is complete.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from onnx.external_data_helper import (
 from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
-from soprano.checkpoint.config_json import decoder_document, read_json
+from soprano.checkpoint.config_json import read_json
 from soprano.checkpoint.folder import ModelFolder
 from soprano.checkpoint.tensors import Float32, identity, index_file
 from soprano.errors import ModelError
@@ -51,7 +51,7 @@ RUNTIMES = ("onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 PARTS = ("all", "lm", "decoder")
 
-Stored = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating]
 
 _STORAGE: dict[str, type[np.floating]] = {"fp32": np.float32, "fp16": np.float16}
 _COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -60,8 +60,8 @@ _TOOLS = ("soprano-conformance", "onnx", "onnxruntime", "openvino", "numpy", "sa
 
 @dataclass(frozen=True)
 class _Part:
-    graph: str  # file stem of its graph
-    stem: str  # file stem of its weights
+    graph: str  # stem of the graph's file
+    weights: str  # stem of the weights' file
 
 
 _PARTS = {"lm": _Part(LANGUAGE_MODEL, "model"), "decoder": _Part(DECODER, "decoder")}
@@ -75,22 +75,21 @@ def export_bundle(
     precision: str = "fp32",
     part: str = "all",
 ) -> Path:
-    """Write a bundle and give its path.
+    """Write a bundle and return its path.
 
     Args:
         model: a checkpoint folder or an embedded model's name.
-        out: the bundle's folder; an existing bundle of the same model and precision gains the
-            graphs, anything else there is refused.
+        out: the bundle's folder. The graphs are added to an existing bundle of the same model and
+            precision; any other content is an error.
         to: "onnx" or "openvino".
         precision: "fp32" (weights widened exactly), "fp16" (weights stored in half precision,
-            arithmetic in float32), "int8" or "int4" (the large matrices in levels of that many
-            bits, by layer class).
+            arithmetic in float32), "int8" or "int4" (large matrices quantised, by layer class).
         part: "all", "lm" or "decoder".
 
     Raises:
         ModelError: the source has no weights, the target is something else, or a written graph
             fails its checker or its trial run.
-        MissingExtraError: the runtime that the bundle is for is not installed.
+        MissingExtraError: the bundle's runtime is not installed.
     """
     for name, value, allowed in (
         ("to", to, RUNTIMES),
@@ -103,7 +102,7 @@ def export_bundle(
     parts = list(_PARTS) if part == "all" else [part]
     weights = {"lm": source.language_model_weights(), "decoder": source.decoder_weights()}
     origin = {"identity": identity(_named(weights)), "precision": precision}
-    with _staged(target, origin) as folder:
+    with staged_folder(target, origin) as folder:
         _write_texts(source, folder)
         for name in parts:
             if to == "openvino":
@@ -111,9 +110,9 @@ def export_bundle(
             elif precision in SCHEMES:
                 _write_quantised_onnx(source, folder, name, weights[name], precision)
             else:
-                _write_onnx(source, folder, name, _narrowed(weights[name], precision))
+                _write_onnx(source, folder, name, narrow_weights(weights[name], precision))
         _write_manifest(folder, origin, [name for own in weights.values() for name in own])
-        _try(folder, to, precision)
+        trial_run(folder, to, precision)
     return target
 
 
@@ -124,10 +123,10 @@ def _named(weights: Mapping[str, Mapping[str, Float32]]) -> Iterator[tuple[str, 
 
 
 @contextmanager
-def _staged(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
-    """A temporary folder that becomes the target when the body succeeds."""
+def staged_folder(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
+    """A temporary folder that becomes the target if the body succeeds."""
     if target.exists():
-        _require_same_model(target, origin)
+        require_same_model(target, origin)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -142,24 +141,24 @@ def _staged(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
+def require_same_model(target: Path, origin: Mapping[str, str]) -> None:
     if target.is_dir() and not any(target.iterdir()):
         return
     if not (target / "manifest.json").is_file():
         raise ModelError(f"{target} exists and is not a bundle; choose another folder")
     manifest = read_json(target / "manifest.json")
-    found = {
+    existing = {
         "identity": manifest.get("model", {}).get("identity"),
         "precision": manifest.get("precision", {}).get("class"),
     }
-    if found != dict(origin):
+    if existing != dict(origin):
         raise ModelError(f"{target} is a bundle of another model or precision")
 
 
 def _write_texts(source: ModelFolder, folder: Path) -> None:
     document = read_json(source.path / "config.json")
-    document["decoder"] = decoder_document(source.config.decoder)
-    _write_json(folder / "config.json", document)
+    document["decoder"] = asdict(source.config.decoder)
+    write_json(folder / "config.json", document)
     for name in _COPIED:
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, folder / name)
@@ -167,15 +166,15 @@ def _write_texts(source: ModelFolder, folder: Path) -> None:
         raise ModelError(f"{source.path} has no tokenizer.json")
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _narrowed(tensors: Mapping[str, Float32], precision: str) -> dict[str, Stored]:
-    stored = {name: values.astype(_STORAGE[precision]) for name, values in tensors.items()}
-    if lost := [name for name, values in stored.items() if not np.isfinite(values).all()]:
-        raise ModelError(f"{lost[0]} does not fit {precision}")
-    return stored
+def narrow_weights(tensors: Mapping[str, Float32], precision: str) -> dict[str, Floats]:
+    narrow = {name: values.astype(_STORAGE[precision]) for name, values in tensors.items()}
+    if overflows := [name for name, values in narrow.items() if not np.isfinite(values).all()]:
+        raise ModelError(f"{overflows[0]} has values beyond the range of {precision}")
+    return narrow
 
 
 def _graph(source: ModelFolder, part: str, weights: Weights) -> onnx.ModelProto:
@@ -185,15 +184,15 @@ def _graph(source: ModelFolder, part: str, weights: Weights) -> onnx.ModelProto:
 
 
 def _write_onnx(
-    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Stored]
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Floats]
 ) -> None:
     """The graph and, beside it, its weights.
 
-    Runtimes and the checker read no file outside a graph's folder, and none that has two names.
+    Runtimes and the checker read no file outside a graph's folder, and no hard or symbolic link.
     """
     names = _PARTS[part]
     (folder / "onnx").mkdir(exist_ok=True)
-    weights = folder / "onnx" / f"{names.stem}.safetensors"
+    weights = folder / "onnx" / f"{names.weights}.safetensors"
     save_file(dict(tensors), weights)
     path = folder / "onnx" / f"{names.graph}.onnx"
     _save_onnx(_graph(source, part, index_file(weights)), path)
@@ -206,26 +205,26 @@ def _write_quantised_onnx(
     source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
 ) -> None:
     """The graphs and, beside them, one file of their weights."""
-    stored, config = exact_storage(tensors), source.config.language_model
-    graphs = {_PARTS[part].graph: _graph(source, part, stored)}
-    # Heads that the fused graph must pad leave no matrix as it is stored.
+    exact, config = exact_storage(tensors), source.config.language_model
+    graphs = {_PARTS[part].graph: _graph(source, part, exact)}
+    # Heads that must be padded for the fused graph leave no matrix that could be quantised.
     if part == "lm" and padded_head(config) == config.head_dim:
-        graphs[FUSED_LANGUAGE_MODEL] = fused_language_model_graph(config, stored)
+        graphs[FUSED_LANGUAGE_MODEL] = fused_language_model_graph(config, exact)
     for graph in graphs.values():
         quantise_onnx(graph, precision)
     out = folder / "onnx"
     out.mkdir(exist_ok=True)
     data = out / f"{_PARTS[part].graph}.data"
-    data.unlink(missing_ok=True)  # the library appends to what is there
+    data.unlink(missing_ok=True)  # the library appends to an existing file
     first, *others = graphs.values()
     convert_model_to_external_data(first, location=data.name)
     write_external_data_tensors(first, str(out))
     data.chmod(0o644)
-    places = {tensor.name: tensor for tensor in first.graph.initializer if tensor.external_data}
+    external = {tensor.name: tensor for tensor in first.graph.initializer if tensor.external_data}
     for graph in others:
         for tensor in graph.graph.initializer:
-            if tensor.name in places:
-                tensor.CopyFrom(places[tensor.name])
+            if tensor.name in external:
+                tensor.CopyFrom(external[tensor.name])
     for name, graph in graphs.items():
         _save_onnx(graph, out / f"{name}.onnx")
 
@@ -233,7 +232,7 @@ def _write_quantised_onnx(
 def _save_onnx(graph: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(graph.SerializeToString(deterministic=True))
     if path.stem == FUSED_LANGUAGE_MODEL:
-        return  # of operators that only its runtime knows
+        return  # the checker does not know its operators
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except onnx.checker.ValidationError as error:
@@ -248,19 +247,18 @@ def _write_openvino(
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)
-    stored = exact_storage(tensors) if precision in SCHEMES else _narrowed(tensors, precision)
-    graph = _graph(source, part, stored).SerializeToString(deterministic=True)
+    weights = exact_storage(tensors) if precision in SCHEMES else narrow_weights(tensors, precision)
+    graph = _graph(source, part, weights).SerializeToString(deterministic=True)
     config = source.config.language_model if part == "lm" else None
     path = folder / "openvino" / f"{names.graph}.xml"
-    # Storage as it is: the library's default would round every weight to fp16.
     model = convert(GraphSource(folder, None, graph), config)
     if precision in SCHEMES:
         quantise_openvino(model, precision)
-    ov.save_model(model, path, compress_to_fp16=False)
+    ov.save_model(model, path, compress_to_fp16=False)  # the default rounds every weight to fp16
 
 
-def _try(folder: Path, to: str, precision: str) -> None:
-    """One run of every graph in the folder, at the lengths where exports break first."""
+def trial_run(folder: Path, to: str, precision: str) -> None:
+    """Run every graph in the folder, at the lengths where exports break first."""
     backend = open_backend(f"{to}_cpu", folder, precision=precision)
     config = backend.config
     graphs = {path.stem for path in (folder / to).iterdir()}
@@ -276,7 +274,7 @@ def _try(folder: Path, to: str, precision: str) -> None:
             values.append(backend.decode(hidden, np.array([tokens, tokens])))
     backend.close()
     if not all(np.isfinite(value).all() for value in values):
-        raise ModelError(f"the written {to} graphs give values that are not finite")
+        raise ModelError(f"the written {to} graphs return values that are not finite")
 
 
 def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str]) -> None:
@@ -305,7 +303,7 @@ def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str])
             for path in files
         },
     }
-    _write_json(folder / "manifest.json", document)
+    write_json(folder / "manifest.json", document)
 
 
 def _version(name: str) -> str | None:
@@ -316,6 +314,6 @@ def _version(name: str) -> str | None:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

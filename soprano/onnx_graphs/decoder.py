@@ -1,4 +1,4 @@
-"""The decoder as a standard ONNX graph, from hidden states to the spectrum."""
+"""The decoder as a standard ONNX graph: hidden states -> spectrum."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def decoder_graph(config: DecoderConfig, weights: Weights) -> onnx.ModelProto:
     """`hidden_states` (B, T, H), T at least 1 -> `spectrum` (B, F, T', 2)."""
     g = Graph("decoder", weights)
     hidden = g.input("hidden_states", FLOAT, ["batch", "tokens", config.input_size])
-    frames = _interpolate(g, hidden, config)  # (B, T', H)
-    x = _convolve(g, frames, "decoder.embed", config.input_kernel_size, groups=1)
-    x = _layer_norm(g, x, "decoder.norm")  # (B, T', C)
+    frames = interpolate(g, hidden, config)  # (B, T', H)
+    x = convolve(g, frames, "decoder.embed", config.input_kernel_size, groups=1)
+    x = layer_norm(g, x, "decoder.norm")  # (B, T', C)
     for block in range(config.num_layers):
-        x = _convnext(g, x, f"decoder.convnext.{block}", config)
-    x = _layer_norm(g, x, "decoder.final_layer_norm")
-    g.output("spectrum", FLOAT, ["batch", config.bins, "frames", 2], _head(g, x, config))
+        x = convnext_block(g, x, f"decoder.convnext.{block}", config)
+    x = layer_norm(g, x, "decoder.final_layer_norm")
+    g.output("spectrum", FLOAT, ["batch", config.bins, "frames", 2], spectrum_head(g, x, config))
     return g.model()
 
 
-def _interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
-    """(B, T, H) -> (B, up * (T - 1) + 1, H): linear, both ends kept (align_corners)."""
+def interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
+    """(B, T, H) -> (B, up * (T - 1) + 1, H): linear, with align_corners."""
     up = config.frames_per_token
     if up == 1:
         return hidden
@@ -39,8 +39,8 @@ def _interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
         "Range", one, g.op("Add", tokens, one, name="tokens.end"), one, name="following"
     )
     following = g.op("Min", following, last, name="following.clipped")
-    ahead = g.op("Gather", hidden, following, name="ahead", axis=1)  # the last token twice
-    share = np.arange(up, dtype=np.float32)[:, None] / up  # (up, 1)
+    ahead = g.op("Gather", hidden, following, name="ahead", axis=1)  # repeats the last token
+    fraction = np.arange(up, dtype=np.float32)[:, None] / up  # (up, 1)
     parts = [
         g.op(
             "Mul",
@@ -48,57 +48,58 @@ def _interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
             g.constant(weight, np.float32),
             name=f"{name}.share",
         )
-        for name, value, weight in (("here", hidden, 1 - share), ("next", ahead, share))
+        for name, value, weight in (("here", hidden, 1 - fraction), ("next", ahead, fraction))
     ]
-    mixed = g.op("Add", *parts, name="interpolated")  # (B, T, up, H)
+    blended = g.op("Add", *parts, name="interpolated")  # (B, T, up, H)
     joined = g.op(
-        "Reshape", mixed, g.constant([0, -1, config.input_size]), name="interpolated.rows"
+        "Reshape", blended, g.constant([0, -1, config.input_size]), name="interpolated.rows"
     )
     ends = (g.constant([0]), g.constant([1 - up]), g.constant([1]))
     return g.op("Slice", joined, *ends, name="frames")
 
 
-def _convolve(g: Graph, x: str, module: str, kernel: int, groups: int) -> str:
+def convolve(g: Graph, x: str, module: str, kernel: int, groups: int) -> str:
     """(B, T', in) -> (B, T', out), zero-padded to the same length."""
-    turned = g.op("Transpose", x, name=f"{module}.channels_first", perm=[0, 2, 1])
+    channels_first = g.op("Transpose", x, name=f"{module}.channels_first", perm=[0, 2, 1])
     weights = g.weight(f"{module}.weight"), g.weight(f"{module}.bias")
-    y = g.op("Conv", turned, *weights, name=module, group=groups, pads=[kernel // 2] * 2)
+    pads = [kernel // 2] * 2
+    y = g.op("Conv", channels_first, *weights, name=module, group=groups, pads=pads)
     return g.op("Transpose", y, name=f"{module}.channels_last", perm=[0, 2, 1])
 
 
-def _layer_norm(g: Graph, x: str, module: str) -> str:
+def layer_norm(g: Graph, x: str, module: str) -> str:
     scale, bias = g.weight(f"{module}.weight"), g.weight(f"{module}.bias")
     return g.op("LayerNormalization", x, scale, bias, name=module, axis=-1, epsilon=LAYER_NORM_EPS)
 
 
-def _convnext(g: Graph, x: str, module: str, config: DecoderConfig) -> str:
-    y = _convolve(g, x, f"{module}.dwconv", config.kernel_size, groups=config.dim)
-    y = _layer_norm(g, y, f"{module}.norm")
+def convnext_block(g: Graph, x: str, module: str, config: DecoderConfig) -> str:
+    y = convolve(g, x, f"{module}.dwconv", config.kernel_size, groups=config.dim)
+    y = layer_norm(g, y, f"{module}.norm")
     y = g.op("Reshape", y, g.constant([-1, config.dim]), name=f"{module}.flat")
     y = linear(g, y, f"{module}.pwconv1", bias=True)
     y = g.op("Gelu", y, name=f"{module}.gelu", approximate="none")
     y = linear(g, y, f"{module}.pwconv2", bias=True)
     y = g.op("Reshape", y, g.op("Shape", x, name=f"{module}.shape"), name=f"{module}.rows")
-    # Behind the reshape: OpenVINO folds a factor right behind a product into its matrix, and would
-    # widen a quantised one for that.
+    # After the reshape: OpenVINO folds a factor directly after a matmul into the matrix, and would
+    # widen a quantised matrix for that.
     y = g.op("Mul", y, g.weight(f"{module}.gamma"), name=f"{module}.scaled")
     return g.op("Add", x, y, name=module)
 
 
-def _head(g: Graph, x: str, config: DecoderConfig) -> str:
+def spectrum_head(g: Graph, x: str, config: DecoderConfig) -> str:
     """(B, T', C) -> (B, F, T', 2)."""
     flat = g.op("Reshape", x, g.constant([-1, config.dim]), name="head.flat")
-    product = linear(g, flat, "head.out", bias=True)
+    projected = linear(g, flat, "head.out", bias=True)
     frames = g.op("Shape", x, name="head.shape", start=0, end=2)
     rows = g.op("Concat", frames, g.constant([config.n_fft + 2]), name="head.rows", axis=0)
-    raw = g.op("Reshape", product, rows, name="head.raw")
+    raw = g.op("Reshape", projected, rows, name="head.raw")
     log_magnitude, phase = g.split("Split", raw, name="head.parts", count=2, axis=-1, num_outputs=2)
     magnitude = g.op("Exp", log_magnitude, name="head.exp")
     limit = g.constant(MAGNITUDE_LIMIT, np.float32)
     magnitude = g.op("Min", magnitude, limit, name="head.clipped")
-    inner = np.ones(config.bins, np.float32)
-    inner[[0, -1]] = 0  # DC and Nyquist
-    magnitude = g.op("Mul", magnitude, g.constant(inner, np.float32), name="head.magnitude")
+    kept = np.ones(config.bins, np.float32)
+    kept[[0, -1]] = 0  # DC and Nyquist
+    magnitude = g.op("Mul", magnitude, g.constant(kept, np.float32), name="head.magnitude")
     parts = [
         g.op(
             "Unsqueeze",

@@ -27,25 +27,25 @@ def language_model_graph(config: LanguageModelConfig, weights: Weights) -> onnx.
     names = cache_names(config.num_hidden_layers)
     past = [g.input(name, FLOAT, ["batch", heads, "past", width]) for name, _ in names]
 
-    # The rows' tokens are one list of N = B * T for everything but attention.
+    # Everything but attention works on one list of N = B * T tokens.
     flat = g.op("Reshape", ids, g.constant([-1]), name="tokens")
-    stored = g.op("Gather", g.stored_weight("model.embed_tokens.weight"), flat, name="embedding")
-    x = g.op("Cast", stored, name="embedding.float32", to=FLOAT)  # (N, H)
+    narrow = g.op("Gather", g.stored_weight("model.embed_tokens.weight"), flat, name="embedding")
+    x = g.op("Cast", narrow, name="embedding.float32", to=FLOAT)  # (N, H)
     shape = g.op("Shape", ids, name="shape")  # B, T
-    rotation = _rotation(g, positions, config)
-    allowed = _allowed(g, mask, shape, config)
+    rotary = rotary_embedding(g, positions, config)
+    visible = causal_mask(g, mask, shape, config)
     present: list[str] = []
     for layer in range(config.num_hidden_layers):
         prefix = f"model.layers.{layer}"
-        normed = _rms_norm(g, x, f"{prefix}.input_layernorm", config)
-        mixed, cache = _attention(
-            g, normed, shape, rotation, allowed, past[2 * layer : 2 * layer + 2], prefix, config
+        normed = rms_norm(g, x, f"{prefix}.input_layernorm", config)
+        attended, cache = attention(
+            g, normed, shape, rotary, visible, past[2 * layer : 2 * layer + 2], prefix, config
         )
         present += cache
-        x = g.op("Add", x, mixed, name=f"{prefix}.after_attention")
-        normed = _rms_norm(g, x, f"{prefix}.post_attention_layernorm", config)
-        x = g.op("Add", x, _mlp(g, normed, prefix), name=f"{prefix}.after_mlp")
-    hidden = _rms_norm(g, x, "model.norm", config)
+        x = g.op("Add", x, attended, name=f"{prefix}.after_attention")
+        normed = rms_norm(g, x, f"{prefix}.post_attention_layernorm", config)
+        x = g.op("Add", x, mlp(g, normed, prefix), name=f"{prefix}.after_mlp")
+    hidden = rms_norm(g, x, "model.norm", config)
     head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
     logits = linear(g, hidden, head, name="lm_head.product")
     for name, value, size in (
@@ -61,7 +61,7 @@ def language_model_graph(config: LanguageModelConfig, weights: Weights) -> onnx.
     return g.model()
 
 
-def _rms_norm(g: Graph, x: str, module: str, config: LanguageModelConfig) -> str:
+def rms_norm(g: Graph, x: str, module: str, config: LanguageModelConfig) -> str:
     square = g.op("Pow", x, g.constant(2, np.float32), name=f"{module}.square")
     mean = g.op("ReduceMean", square, g.constant([-1]), name=f"{module}.mean", keepdims=1)
     eps = g.constant(config.rms_norm_eps, np.float32)
@@ -70,19 +70,19 @@ def _rms_norm(g: Graph, x: str, module: str, config: LanguageModelConfig) -> str
     return g.op("Mul", scaled, g.weight(f"{module}.weight"), name=module)
 
 
-def _rotation(g: Graph, positions: str, config: LanguageModelConfig) -> tuple[str, str]:
-    """Cosines and sines (B, T, 1, D/2) of the angles at any position."""
+def rotary_embedding(g: Graph, positions: str, config: LanguageModelConfig) -> tuple[str, str]:
+    """Cos and sin (B, T, 1, D/2) of any position."""
     exponents = np.arange(0, config.head_dim, 2) / config.head_dim
     frequencies = g.constant(config.rope_theta**-exponents, np.float32)
-    places = g.op("Cast", positions, name="rope.positions", to=FLOAT)
-    places = g.op("Unsqueeze", places, g.constant([2, 3]), name="rope.places")  # (B, T, 1, 1)
-    angles = g.op("Mul", places, frequencies, name="rope.angles")
+    positions = g.op("Cast", positions, name="rope.positions", to=FLOAT)
+    positions = g.op("Unsqueeze", positions, g.constant([2, 3]), name="rope.places")  # (B, T, 1, 1)
+    angles = g.op("Mul", positions, frequencies, name="rope.angles")
     return g.op("Cos", angles, name="rope.cos"), g.op("Sin", angles, name="rope.sin")
 
 
-def _rotate(g: Graph, x: str, rotation: tuple[str, str], name: str) -> str:
+def apply_rotary(g: Graph, x: str, rotary: tuple[str, str], name: str) -> str:
     """Half-split RoPE on (B, T, heads, D)."""
-    cos, sin = rotation
+    cos, sin = rotary
     a, b = g.split("Split", x, name=f"{name}.halves", count=2, axis=-1, num_outputs=2)
 
     def times(value: str, factor: str, part: str) -> str:
@@ -93,8 +93,8 @@ def _rotate(g: Graph, x: str, rotation: tuple[str, str], name: str) -> str:
     return g.op("Concat", first, second, name=f"{name}.rope", axis=-1)
 
 
-def _allowed(g: Graph, mask: str, shape: str, config: LanguageModelConfig) -> str:
-    """Which of S columns each query may see: (B, 1, G * T, S), G query heads a key head."""
+def causal_mask(g: Graph, mask: str, shape: str, config: LanguageModelConfig) -> str:
+    """Which of S columns each query attends to: (B, 1, G * T, S), G query heads a key head."""
     zero, one = g.constant(0), g.constant(1)
     new = g.op("Gather", shape, one, name="mask.new")
     total = g.op("Gather", g.op("Shape", mask, name="mask.shape"), one, name="mask.total")
@@ -110,16 +110,17 @@ def _allowed(g: Graph, mask: str, shape: str, config: LanguageModelConfig) -> st
     return g.op("Tile", both, g.constant([1, 1, groups, 1]), name="mask.grouped")
 
 
-def _attention(
+def attention(
     g: Graph,
     x: str,
     shape: str,
-    rotation: tuple[str, str],
-    allowed: str,
+    rotary: tuple[str, str],
+    visible: str,
     past: list[str],
     prefix: str,
     config: LanguageModelConfig,
 ) -> tuple[str, list[str]]:
+    """The attention output (N, H) of x (N, H), and the longer keys and values."""
     prefix = f"{prefix}.self_attn"
     width, key_heads = config.head_dim, config.num_key_value_heads
 
@@ -130,41 +131,60 @@ def _attention(
         )
         return g.op("Reshape", projected, rows, name=f"{prefix}.{part}_heads")  # (B, T, heads, D)
 
-    def placed(part: str, count: int) -> str:
-        normed = _rms_norm(g, heads(part, count), f"{prefix}.{part}_norm", config)
-        return _rotate(g, normed, rotation, f"{prefix}.{part}")
+    def rotated(part: str, count: int) -> str:
+        normed = rms_norm(g, heads(part, count), f"{prefix}.{part}_norm", config)
+        return apply_rotary(g, normed, rotary, f"{prefix}.{part}")
 
-    def by_head(value: str, part: str) -> str:
-        return g.op("Transpose", value, name=f"{prefix}.{part}_by_head", perm=[0, 2, 1, 3])
-
-    q = by_head(placed("q", config.num_attention_heads), "q")  # (B, heads, T, D)
-    keys = g.op(
-        "Concat", past[0], by_head(placed("k", key_heads), "k"), name=f"{prefix}.keys", axis=2
-    )
-    v = by_head(heads("v", key_heads), "v")
+    q = _swap_heads(g, rotated("q", config.num_attention_heads), f"{prefix}.q")
+    k = _swap_heads(g, rotated("k", key_heads), f"{prefix}.k")
+    keys = g.op("Concat", past[0], k, name=f"{prefix}.keys", axis=2)
+    v = _swap_heads(g, heads("v", key_heads), f"{prefix}.v")
     values = g.op("Concat", past[1], v, name=f"{prefix}.values", axis=2)
-    # The query heads of one key head are further queries of it: no key is repeated.
-    grouped = g.op("Reshape", q, g.constant([0, key_heads, -1, width]), name=f"{prefix}.grouped")
-    scaled = g.op("Mul", grouped, g.constant(width**-0.5, np.float32), name=f"{prefix}.scaled")
-    turned = g.op("Transpose", keys, name=f"{prefix}.keys_turned", perm=[0, 1, 3, 2])
-    scores = g.op("MatMul", scaled, turned, name=f"{prefix}.scores")  # (B, KV, G * T, S)
-    # The least finite number and not -inf: a row that may see nothing must not become NaN.
-    lowest = g.constant(np.finfo(np.float32).min, np.float32)
-    masked = g.op("Where", allowed, scores, lowest, name=f"{prefix}.masked")
-    shares = g.op("Softmax", masked, name=f"{prefix}.shares", axis=-1)
-    mixed = g.op("MatMul", shares, values, name=f"{prefix}.mixed")
-    size = config.num_attention_heads * width
-    # (B, KV, G * T, D) -> (B, heads, T, D) -> (B, T, heads, D) -> (N, heads * D)
-    rows = g.constant([0, config.num_attention_heads, -1, width])
-    split = by_head(g.op("Reshape", mixed, rows, name=f"{prefix}.mix_heads"), "mix")
-    flat = g.op("Reshape", split, g.constant([-1, size]), name=f"{prefix}.mix_flat")
+    flat = attend(g, q, keys, values, visible, prefix, config)
     return linear(g, flat, f"{prefix}.o_proj"), [keys, values]
 
 
-def _mlp(g: Graph, x: str, prefix: str) -> str:
+def attend(
+    g: Graph,
+    q: str,
+    keys: str,
+    values: str,
+    visible: str,
+    prefix: str,
+    config: LanguageModelConfig,
+) -> str:
+    """Queries (B, heads, T, D) on keys and values (B, KV, S, D) -> (N, heads * D)."""
+    heads, key_heads, width = (
+        config.num_attention_heads, config.num_key_value_heads, config.head_dim,
+    )  # fmt: skip
+    # The query heads of one key head become further queries of it: no key is repeated.
+    grouped = g.op("Reshape", q, g.constant([0, key_heads, -1, width]), name=f"{prefix}.grouped")
+    scaled = g.op("Mul", grouped, g.constant(width**-0.5, np.float32), name=f"{prefix}.scaled")
+    transposed = g.op("Transpose", keys, name=f"{prefix}.keys_turned", perm=[0, 1, 3, 2])
+    scores = g.op("MatMul", scaled, transposed, name=f"{prefix}.scores")  # (B, KV, G * T, S)
+    # The smallest finite number, not -inf: a row that attends to nothing must not become NaN.
+    lowest = g.constant(np.finfo(np.float32).min, np.float32)
+    masked = g.op("Where", visible, scores, lowest, name=f"{prefix}.masked")
+    weights = g.op("Softmax", masked, name=f"{prefix}.shares", axis=-1)
+    output = g.op("MatMul", weights, values, name=f"{prefix}.mixed")
+    # (B, KV, G * T, D) -> (B, heads, T, D) -> (B, T, heads, D) -> (N, heads * D)
+    split_shape = g.constant([0, heads, -1, width])
+    split = _swap_heads(
+        g, g.op("Reshape", output, split_shape, name=f"{prefix}.mix_heads"), f"{prefix}.mix"
+    )
+    return g.op("Reshape", split, g.constant([-1, heads * width]), name=f"{prefix}.mix_flat")
+
+
+def _swap_heads(g: Graph, x: str, name: str) -> str:
+    """(B, T, heads, D) -> (B, heads, T, D), or back."""
+    return g.op("Transpose", x, name=f"{name}_by_head", perm=[0, 2, 1, 3])
+
+
+def mlp(g: Graph, x: str, prefix: str) -> str:
+    """SwiGLU on (N, H)."""
     prefix = f"{prefix}.mlp"
     gate = linear(g, x, f"{prefix}.gate_proj")
     sigmoid = g.op("Sigmoid", gate, name=f"{prefix}.sigmoid")
-    opened = g.op("Mul", gate, sigmoid, name=f"{prefix}.silu")
-    product = g.op("Mul", opened, linear(g, x, f"{prefix}.up_proj"), name=f"{prefix}.product")
-    return linear(g, product, f"{prefix}.down_proj")
+    silu = g.op("Mul", gate, sigmoid, name=f"{prefix}.silu")
+    gated = g.op("Mul", silu, linear(g, x, f"{prefix}.up_proj"), name=f"{prefix}.product")
+    return linear(g, gated, f"{prefix}.down_proj")

@@ -1,4 +1,4 @@
-"""The names of graph inputs and outputs, as community exports of causal models have them."""
+"""The names of a language model's inputs and outputs, those of community exports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from soprano.config import LanguageModelConfig
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:
-    """Input and output name of every cache tensor, keys before values, layer by layer."""
+    """Input and output name of every tensor of the KV cache, keys before values, layer by layer."""
     return [
         (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
         for layer in range(layers)
@@ -15,5 +15,5 @@ def cache_names(layers: int) -> list[tuple[str, str]]:
 
 
 def padded_head(config: LanguageModelConfig) -> int:
-    """The width of a head in the fused graph's cache: ONNX Runtime wants multiples of 16."""
+    """The head width of the fused graph's KV cache: ONNX Runtime requires a multiple of 16."""
     return -(-config.head_dim // 16) * 16

@@ -10,15 +10,14 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import MissingExtraError, ModelError
 
 LANGUAGE_MODEL, DECODER = "lm_step", "decoder"
-FUSED_LANGUAGE_MODEL = "lm_step_fused"  # for ONNX Runtime alone
-
+FUSED_LANGUAGE_MODEL = "lm_step_fused"  # only for ONNX Runtime
 
 Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
 class GraphSource:
-    """A graph file, or a graph's bytes and the folder in which its weights lie."""
+    """A graph file, or a graph's bytes; `folder` holds its weights."""
 
     folder: Path
     path: Path | None
@@ -26,44 +25,44 @@ class GraphSource:
 
 
 def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
-    """The graph of one network, by its file's stem; None where it is neither there nor writable."""
+    """A graph by its file's stem; None if there is no file and no weights to write one from."""
     for root in (folder.path / "onnx", folder.path):
         path = root / f"{part}.onnx"
         if path.is_file():
             linked = any(file.is_symlink() for file in root.iterdir())
-            return _behind_links(path) if linked else GraphSource(root, path, None)
+            return _resolve_links(path) if linked else GraphSource(root, path, None)
     return _write(folder, part) if folder.has_weights else None
 
 
-def _behind_links(path: Path) -> GraphSource:
-    """A graph in a folder of links, such as a download cache, that names the files themselves.
+def _resolve_links(path: Path) -> GraphSource:
+    """A graph in a folder of symbolic links, such as a download cache, that names their targets.
 
-    Runtimes refuse weights outside a graph's folder, and follow links before they judge.
+    Runtimes resolve links first, and refuse weights that then lie outside the graph's folder.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    places = [
+    locations = [
         entry
         for tensor in model.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"
     ]
-    homes = {path.parent}
-    if places:
-        files = {entry.value: (path.parent / entry.value).resolve() for entry in places}
+    folders = {path.parent}
+    if locations:
+        files = {entry.value: (path.parent / entry.value).resolve() for entry in locations}
         if outside := [name for name in files if Path(name).name != name]:
             raise ModelError(f"{path} points to {outside[0]}, outside its own folder")
-        homes = {file.parent for file in files.values()}
-        for entry in places:
+        folders = {file.parent for file in files.values()}
+        for entry in locations:
             entry.value = files[entry.value].name
-    if len(homes) > 1:
+    if len(folders) > 1:
         raise ModelError(f"the weights of {path} are links into different folders")
-    return GraphSource(homes.pop(), None, model.SerializeToString())
+    return GraphSource(folders.pop(), None, model.SerializeToString())
 
 
 def require(network: Network | None, part: str) -> Network:
-    """The network, or an error where the model folder was exported without it."""
+    """The network, or an error if the model folder was exported without it."""
     if network is None:
         raise ModelError(f"this model folder has no {part} graph")
     return network
@@ -82,14 +81,14 @@ def _write(folder: ModelFolder, part: str) -> GraphSource:
         ) from None
     lm = part != DECODER
     index = folder.language_model_index if lm else folder.decoder_index
-    homes = {tensor.path.parent for tensor in index.values()}
+    folders = {tensor.path.parent for tensor in index.values()}
     weights: Weights = index
-    if len(homes) != 1:  # not in one folder, as graphs want them, or not in safetensors files
+    if len(folders) != 1:  # a graph can only refer to safetensors files in one folder
         weights = folder.language_model_weights() if lm else folder.decoder_weights()
     if lm:
         write = language_model_graph if part == LANGUAGE_MODEL else fused_language_model_graph
         graph = write(folder.config.language_model, weights)
     else:
         graph = decoder_graph(folder.config.decoder, weights)
-    home = homes.pop() if len(homes) == 1 else folder.path
+    home = folders.pop() if len(folders) == 1 else folder.path
     return GraphSource(home, None, bytes(graph.SerializeToString(deterministic=True)))

@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs whose weights may stay in the files where they already are.
+"""A writer of ONNX graphs whose weights may stay in the files that hold them.
 
 An initializer may be external data: a file, an offset and a length (onnx.proto, TensorProto).
 Runtimes accept files in the graph's own folder only, so a graph lies beside its weights.
@@ -18,7 +18,7 @@ from soprano.checkpoint.tensors import Tensor
 
 OPSET = 20
 IR_VERSION = 10
-WIDENED = ".float32"  # ends the name of a tensor that a Cast widens
+WIDENED = ".float32"  # suffix of the name of a tensor that a Cast widens
 
 Weights = Mapping[str, Tensor] | Mapping[str, npt.NDArray[np.floating]]
 
@@ -31,13 +31,16 @@ _STORAGE = {
 
 
 class Graph:
-    """Nodes in the order in which they are computed; every method returns a value's name."""
+    """Nodes in the order in which they are computed; values are referred to by name.
+
+    `weights` are the model's tensors by name, of which `initializers` holds those that are used.
+    """
 
     def __init__(self, name: str, weights: Weights) -> None:
         self._name = name
-        self._weights = weights
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: dict[str, onnx.TensorProto] = {}
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._used: set[str] = set()
@@ -47,53 +50,53 @@ class Graph:
         return name
 
     def output(self, name: str, kind: int, shape: Sequence[int | str], value: str) -> None:
-        self._nodes.append(helper.make_node("Identity", [value], [name], name=f"output.{name}"))
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=f"output.{name}"))
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def rename(self, value: str, name: str, kind: int, shape: Sequence[int | str]) -> None:
-        """Make a node's own output the graph's output, under another name."""
-        for node in self._nodes:
+        """Make a node's output an output of the graph, under another name."""
+        for node in self.nodes:
             node.output[:] = [name if output == value else output for output in node.output]
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def op(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
-        """One node with one output; its name tells where in the network it stands."""
+        """One node with one output, whose name is the node's."""
         return self.split(kind, *inputs, name=name, count=1, **attributes)[0]
 
     def split(self, kind: str, *inputs: str, name: str, count: int, **attributes: Any) -> list[str]:
         """One node with several outputs."""
         name = self._unique(name)
         outputs = [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
-        self._nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
         return outputs
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> str:
-        """A small value kept in the graph; equal values share one initializer."""
+        """A small value that lies in the graph; equal values share one initializer."""
         array = np.asarray(value, dtype)
         name = f"const.{array.dtype}.{array.shape}.{array.tobytes().hex()}"
         if len(name) > 80:
-            name = f"const.{len(self._initializers)}"
-        self._initializers.setdefault(name, numpy_helper.from_array(array, name))
+            name = f"const.{len(self.initializers)}"
+        self.initializers.setdefault(name, numpy_helper.from_array(array, name))
         return name
 
     def weight(self, name: str) -> str:
-        """A tensor of the model as float32; a runtime folds the cast of a narrower one at load."""
-        stored = self.stored_weight(name)
-        if self._initializers[stored].data_type == TensorProto.FLOAT:
-            return stored
+        """A tensor of the model as float32; runtimes fold the cast of a narrower one at load."""
+        narrow = self.stored_weight(name)
+        if self.initializers[narrow].data_type == TensorProto.FLOAT:
+            return narrow
         wide = f"{name}{WIDENED}"
         if wide not in self._used:
             self._used.add(wide)
-            self._nodes.append(
-                helper.make_node("Cast", [stored], [wide], name=wide, to=TensorProto.FLOAT)
+            self.nodes.append(
+                helper.make_node("Cast", [narrow], [wide], name=wide, to=TensorProto.FLOAT)
             )
         return wide
 
     def stored_weight(self, name: str) -> str:
-        """A tensor of the model in the type in which it is stored."""
-        if name not in self._initializers:
-            source = self._weights[name]
-            self._initializers[name] = (
+        """A tensor of the model in its own type."""
+        if name not in self.initializers:
+            source = self.weights[name]
+            self.initializers[name] = (
                 _external(name, source)
                 if isinstance(source, Tensor)
                 else numpy_helper.from_array(source, name)
@@ -108,13 +111,13 @@ class Graph:
 
     def model(self) -> onnx.ModelProto:
         graph = helper.make_graph(
-            self._nodes, self._name, self._inputs, self._outputs, list(self._initializers.values())
+            self.nodes, self._name, self._inputs, self._outputs, list(self.initializers.values())
         )
         return helper.make_model(
             graph,
             opset_imports=[
                 helper.make_opsetid(domain, OPSET if domain == "" else 1)
-                for domain in sorted({"", *(node.domain for node in self._nodes)})
+                for domain in sorted({"", *(node.domain for node in self.nodes)})
             ],
             ir_version=IR_VERSION,
             producer_name="soprano-conformance",
@@ -122,7 +125,7 @@ class Graph:
 
 
 def linear(g: Graph, x: str, module: str, *, name: str = "", bias: bool = False) -> str:
-    """(N, in) -> (N, out); weights are stored (out, in)."""
+    """(N, in) -> (N, out); weights are (out, in)."""
     inputs = [x, g.weight(f"{module}.weight"), *([g.weight(f"{module}.bias")] if bias else [])]
     return g.op("Gemm", *inputs, name=name or module, transB=1)
 

@@ -1,8 +1,8 @@
 """The Vocos decoder: hidden states -> spectrum (-> samples).
 
 Vocos (https://arxiv.org/abs/2306.00814) with ConvNeXt blocks (https://arxiv.org/abs/2201.03545).
-Parameter names are those of the published checkpoints; both generations are this one module with
-other numbers.
+Parameter names are those of the published checkpoints; both generations differ only in their
+config.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Decoder(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Samples (B, (T - 1) * samples per token) of hidden states (B, T, H)."""
-        if hidden.shape[1] < 2:  # torch.istft refuses what trims to nothing
+        if hidden.shape[1] < 2:  # torch.istft raises where nothing is left after trimming
             return hidden.new_zeros(hidden.shape[0], 0)
         spectrum = torch.view_as_complex(self.forward_spectral(hidden).contiguous())
         config = self.config

@@ -1,4 +1,4 @@
-"""The language model: ids -> logits and hidden states, with the cache as a value.
+"""The language model: ids -> logits and hidden states, with the KV cache as a value.
 
 Qwen3 (https://arxiv.org/abs/2505.09388): RMSNorm before attention and MLP, RMSNorm of queries and
 keys per head, half-split RoPE, grouped-query attention, SwiGLU.
@@ -50,18 +50,18 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        allowed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor,
         past: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q = rotate(self.q_norm(self._heads(self.q_proj(x))), rotation)
-        k = rotate(self.k_norm(self._heads(self.k_proj(x))), rotation)
+        q = apply_rotary(self.q_norm(self._heads(self.q_proj(x))), rotary)
+        k = apply_rotary(self.k_norm(self._heads(self.k_proj(x))), rotary)
         v = self._heads(self.v_proj(x))
         keys, values = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        mixed = functional.scaled_dot_product_attention(
-            q, keys, values, attn_mask=allowed, enable_gqa=True
+        output = functional.scaled_dot_product_attention(
+            q, keys, values, attn_mask=mask, enable_gqa=True
         )  # (B, heads, T, D)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), (keys, values)
+        return self.o_proj(output.transpose(1, 2).flatten(2)), (keys, values)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, heads, T, D)
@@ -89,12 +89,12 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        allowed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor,
         past: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        mixed, present = self.self_attn(self.input_layernorm(x), rotation, allowed, past)
-        x = x + mixed
+        attended, present = self.self_attn(self.input_layernorm(x), rotary, mask, past)
+        x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), present
 
 
@@ -120,44 +120,46 @@ class LanguageModel(nn.Module):
         empty = self.model.norm.weight.new_zeros(shape)
         return [(empty, empty)] * self.config.num_hidden_layers
 
-    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Output:
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor, positions: Tensor, cache: Cache
+    ) -> Output:
         """Logits and hidden states of new ids, given the cache of earlier ones.
 
         Args:
             ids: (B, T).
-            mask: (B, S + T), which columns of the cache and of `ids` are real; S is the cache's.
-            positions: (B, T), the place of each id in its own row.
+            attention_mask: (B, S + T), nonzero for the real columns of the cache (S) and of `ids`.
+            positions: (B, T), the position of each id in its own row.
             cache: from `empty_cache` or an earlier call; it is not changed.
         """
         x = self.model.embed_tokens(ids)
-        rotation = rotations(self.config, positions, x.dtype)
-        allowed = causal(mask, ids.shape[1])
+        rotary = rotary_embedding(self.config, positions, x.dtype)
+        mask = causal_mask(attention_mask, ids.shape[1])
         present: Cache = []
         for layer, past in zip(self.model.layers, cache, strict=True):
-            x, keys_values = layer(x, rotation, allowed, past)
+            x, keys_values = layer(x, rotary, mask, past)
             present.append(keys_values)
         hidden = self.model.norm(x)
         return Output(self.lm_head(hidden), hidden, present)
 
 
-def causal(mask: Tensor, new: int) -> Tensor:
-    """Which columns each of the last `new` columns may see: (B, 1, new, S) of bool."""
-    columns = torch.arange(mask.shape[1], device=mask.device)
+def causal_mask(attention_mask: Tensor, new: int) -> Tensor:
+    """Which of S columns the last `new` columns attend to: (B, 1, new, S) of bool."""
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     earlier = columns[None, :] <= columns[-new:, None]  # (new, S)
-    return mask.bool()[:, None, None, :] & earlier
+    return attention_mask.bool()[:, None, None, :] & earlier
 
 
-def rotations(
+def rotary_embedding(
     config: LanguageModelConfig, positions: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, T, head_dim / 2) at any position, from angles in `dtype`."""
+    """Cos and sin (B, 1, T, head_dim / 2) of any position, from angles in `dtype`."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=dtype) / config.head_dim
     angles = positions.to(dtype)[:, None, :, None] / config.rope_theta**exponents
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def apply_rotary(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """RoPE on (B, heads, T, D): element i is paired with element i + D/2."""
-    cos, sin = rotation
+    cos, sin = rotary
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

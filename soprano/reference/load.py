@@ -1,4 +1,4 @@
-"""A checkpoint folder -> the two reference networks."""
+"""A model folder -> the two reference networks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def load_language_model(folder: ModelFolder) -> LanguageModel:
     weights = folder.language_model_weights()
     if folder.config.language_model.tie_word_embeddings:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-    return _fill(model, weights)
+    return _load(model, weights)
 
 
 def load_decoder(folder: ModelFolder) -> Decoder:
     """The decoder of a folder, in float32 and evaluation mode."""
-    return _fill(Decoder(folder.config.decoder), folder.decoder_weights())
+    return _load(Decoder(folder.config.decoder), folder.decoder_weights())
 
 
-def _fill(model: Network, weights: dict[str, npt.NDArray[np.float32]]) -> Network:
+def _load(model: Network, weights: dict[str, npt.NDArray[np.float32]]) -> Network:
     model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     return model.eval().requires_grad_(False)
