@@ -1,5 +1,6 @@
-"""SA: the random streams that decide every draw, against Philox written from its definition."""
+"""SA: random streams, against Philox written from its definition, and ranges of the options."""
 
+import math
 from itertools import islice
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from conformance.hypothesis_profiles import examples
 from conformance.oracle.sampler import philox, random_stream
+from soprano.config import SamplingOptions
 
 # (seed, sentence, attempt)
 KEYS = ((0, 0, 0), (42, 0, 1), (7, 3, 2), (2**64 - 1, 2**32 - 1, 2**32 - 1), (2**63, 1, 0))
@@ -83,3 +85,31 @@ def test_interleaved_streams_do_not_affect_each_other(judge, shared):
         np.random.random()
     for key, values in draws.items():
         judge.equal(f"{key}", exact(values), exact(random_stream(*key, len(values))))
+
+
+@pytest.mark.requirement("SA-20")
+def test_default_sampling_options(judge):
+    actual = {name: str(value) for name, value in vars(SamplingOptions()).items()}
+    expected = {"temperature": "0.0", "top_p": "0.95", "top_k": "0", "repetition_penalty": "1.2"}
+    judge.equal("defaults", list(actual.items()), list(expected.items()))
+
+
+@pytest.mark.requirement("SA-21")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf),
+        ("temperature", "1"), ("top_p", 0.0), ("top_p", -0.5), ("top_p", 1.01),
+        ("top_p", math.nan), ("top_k", -1), ("top_k", 1.5), ("repetition_penalty", 0.0),
+        ("repetition_penalty", -1.2), ("repetition_penalty", math.nan),
+    ],
+)  # fmt: skip
+def test_options_outside_their_range_are_rejected(judge, name, value):
+    message = judge.refuses(
+        name,
+        lambda: SamplingOptions(**{name: value}),
+        ValueError,
+        TypeError,
+        accepts=lambda: SamplingOptions(**{name: 1}),
+    )
+    judge.equal("the message names the option", name in message, True)
