@@ -196,7 +196,7 @@ class PortBackend(ComposedBackend, ABC):
 
     - `capabilities`, if the precision is not "fp32" or the length is limited. `batch`, `fork`,
       `select` and `join` also need `copy_cache`.
-    - `attest`: `super().attest() | {...}` with the fields that the runtime can be asked for.
+    - `attest`: `super().attest() | {...}` with the fields that the runtime reports.
     - `close`, and any method of `soprano.backends.protocol.OptionalStages`.
     """
 
@@ -272,7 +272,7 @@ class _OneByOne:
         return State([self._port.copy_cache(cache) for cache in state.cache], state.lengths)
 
     def select(self, network: Any, state: State, rows: Int64) -> State:
-        # A row may be asked for twice, and a step may write its cache in place.
+        # A row may occur twice in `rows`, and a step may write its cache in place.
         caches = [self._port.copy_cache(state.cache[row]) for row in rows]
         return State(caches, state.lengths[rows])
 

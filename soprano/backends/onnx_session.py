@@ -30,8 +30,9 @@ class OnnxNetwork:
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         self.config = folder.config.language_model
         files = {LANGUAGE_MODEL: self.graph, DECODER: DECODER}
-        found = {part: find_graph(folder, file) for part, file in files.items()}
-        graphs = {part: graph for part, graph in found.items() if graph}
+        graphs = {
+            part: graph for part, file in files.items() if (graph := find_graph(folder, file))
+        }
         if not graphs:
             raise ModelError(
                 "the model folder has neither ONNX graphs nor weights to write them from"

@@ -19,7 +19,7 @@ from soprano.errors import ModelError
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Keys of `config.json` with the values that they may have: this family's arithmetic does not vary.
-FIXED_KEYS: dict[str, tuple[Any, ...]] = {
+_FIXED_KEYS: dict[str, tuple[Any, ...]] = {
     "model_type": ("qwen3",),
     "architectures": (["Qwen3ForCausalLM"], None),
     "hidden_act": ("silu",),
@@ -48,13 +48,13 @@ _GENERATION = (
     "num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values "
     "repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p"
 )
-IGNORED_KEYS = frozenset(f"{_CARRIED} {_GENERATION}".split())
+_IGNORED_KEYS = frozenset(f"{_CARRIED} {_GENERATION}".split())
 
 # The objects in which older and newer versions describe the rotary embedding.
-ROPE_KEYS = ("rope_scaling", "rope_parameters")
+_ROPE_KEYS = ("rope_scaling", "rope_parameters")
 _LANGUAGE_MODEL_KEYS = tuple(field.name for field in fields(LanguageModelConfig))
-KNOWN_KEYS = frozenset(
-    {*_LANGUAGE_MODEL_KEYS, *FIXED_KEYS, *IGNORED_KEYS, *ROPE_KEYS, "layer_types", "decoder"}
+_KNOWN_KEYS = frozenset(
+    {*_LANGUAGE_MODEL_KEYS, *_FIXED_KEYS, *_IGNORED_KEYS, *_ROPE_KEYS, "layer_types", "decoder"}
 )
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
@@ -93,9 +93,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     """The language model's config out of a `config.json` in its older or newer spelling."""
     entries = {**document, **_parse_rope(document)}
-    if unknown := sorted(set(entries) - KNOWN_KEYS):
+    if unknown := sorted(set(entries) - _KNOWN_KEYS):
         raise ModelError(f"config.json: unknown key {unknown[0]!r}")
-    for key, allowed in FIXED_KEYS.items():
+    for key, allowed in _FIXED_KEYS.items():
         if key in entries and entries[key] not in allowed:
             raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {entries[key]!r}")
     if set(entries.get("layer_types") or ()) - {"full_attention"}:
@@ -123,7 +123,7 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
 def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of either object that describes the rotary embedding, without its type."""
     entries: dict[str, Any] = {}
-    for key in ROPE_KEYS:
+    for key in _ROPE_KEYS:
         stated = document.get(key) or {}
         if not isinstance(stated, dict):
             raise ModelError(f"config.json: {key} must be an object, got {stated!r}")

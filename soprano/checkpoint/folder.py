@@ -57,7 +57,7 @@ def locate(model: str | Path) -> Path:
     if str(model) in embedded:
         return embedded[str(model)]
     if folder.exists():
-        raise ModelError(f"model {str(model)!r} is a file; wanted a checkpoint or bundle folder")
+        raise ModelError(f"model {str(model)!r} is a file, not a checkpoint or bundle folder")
     if isinstance(model, str) and is_hub_name(model):
         return fetch_model(model)
     raise ModelError(
@@ -147,11 +147,11 @@ class ModelFolder:
         if self._decoder_file:
             return {name: tensor.shape for name, tensor in self._decoder_file.items()}
         if (self.path / "decoder.pth").exists():
-            return {name: values.shape for name, values in self.pickled_decoder.items()}
+            return {name: values.shape for name, values in self._pickled_decoder.items()}
         return None
 
     @cached_property
-    def pickled_decoder(self) -> dict[str, Float32]:
+    def _pickled_decoder(self) -> dict[str, Float32]:
         """The tensors of `decoder.pth`."""
         try:
             from soprano.checkpoint.pickled import read_state_dict
@@ -172,11 +172,11 @@ class ModelFolder:
             return {name: tensor.read() for name, tensor in index.items()}
         if not (self.path / "decoder.pth").exists():
             raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
-        return _checked(self.path, self.pickled_decoder, decoder_shapes(self.config.decoder))
+        return _checked(self.path, self._pickled_decoder, decoder_shapes(self.config.decoder))
 
 
-def _checked(path: Path, tensors: Mapping[str, Shaped], wanted: Shapes) -> dict[str, Shaped]:
+def _checked(path: Path, tensors: Mapping[str, Shaped], required: Shapes) -> dict[str, Shaped]:
     """The tensors of a network; an error if one is missing, unknown or of another shape."""
     own = {name: values for name, values in tensors.items() if not is_derived(name)}
-    require_shapes(path, {name: values.shape for name, values in own.items()}, wanted)
+    require_shapes(path, {name: values.shape for name, values in own.items()}, required)
     return own

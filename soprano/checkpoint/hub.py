@@ -54,9 +54,9 @@ def fetch_model(name: str) -> Path:
     if match is None:
         raise ModelError(f"a model of the hub is named org/name or org/name@revision, got {name!r}")
     folder = _download(match["repo"], match["revision"])
-    for wanted in ("config.json", "tokenizer.json"):
-        if not (folder / wanted).exists():
-            raise ModelError(f"{name} has no {wanted}: not a model of this family")
+    for file in ("config.json", "tokenizer.json"):
+        if not (folder / file).exists():
+            raise ModelError(f"{name} has no {file}: not a model of this family")
     return folder
 
 
@@ -68,7 +68,7 @@ def _download(repo: str, revision: str | None) -> Path:
         raise MissingExtraError(
             f"{repo} needs huggingface_hub: pip install 'soprano-conformance[hub]' ({error})"
         ) from None
-    wanted = f"{repo}@{revision}" if revision else repo
+    requested = f"{repo}@{revision}" if revision else repo
     hide_progress = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if hide_progress:
         utils.disable_progress_bars()
@@ -84,10 +84,10 @@ def _download(repo: str, revision: str | None) -> Path:
         raise ModelError(f"the hub has no model {repo!r}, or it is private") from None
     except errors.LocalEntryNotFoundError as error:
         raise ModelError(
-            f"{wanted} is not in the cache, and the hub cannot be reached ({_reason(error)})"
+            f"{requested} is not in the cache, and the hub cannot be reached ({_reason(error)})"
         ) from None
     except (errors.HfHubHTTPError, OSError) as error:
-        raise ModelError(f"{wanted} cannot be downloaded: {_reason(error)}") from None
+        raise ModelError(f"{requested} cannot be downloaded: {_reason(error)}") from None
     finally:
         if hide_progress:
             utils.enable_progress_bars()

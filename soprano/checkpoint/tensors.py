@@ -75,7 +75,9 @@ def _entry(path: Path, name: str, entry: Mapping[str, object], start: int, size:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: the header entry of {name!r} is damaged: {error}") from None
     if dtype not in _ITEM_BYTES:
-        raise ModelError(f"{path}: {name} has type {dtype}; wanted {', '.join(_ITEM_BYTES)}")
+        raise ModelError(
+            f"{path}: {name} has type {dtype}, which is none of {', '.join(_ITEM_BYTES)}"
+        )
     if last - first != int(np.prod(shape, dtype=np.int64)) * _ITEM_BYTES[dtype]:
         raise ModelError(f"{path}: the header entry of {name!r} does not fit its shape {shape}")
     if start + last > size:

@@ -102,7 +102,7 @@ def export_bundle(
     parts = list(_PARTS) if part == "all" else [part]
     weights = {"lm": source.language_model_weights(), "decoder": source.decoder_weights()}
     origin = {"identity": identity(_named(weights)), "precision": precision}
-    with staged_folder(target, origin) as folder:
+    with _staging_folder(target, origin) as folder:
         _write_texts(source, folder)
         for name in parts:
             if to == "openvino":
@@ -110,7 +110,7 @@ def export_bundle(
             elif precision in SCHEMES:
                 _write_quantised_onnx(source, folder, name, weights[name], precision)
             else:
-                _write_onnx(source, folder, name, narrow_weights(weights[name], precision))
+                _write_onnx(source, folder, name, _narrow(weights[name], precision))
         _write_manifest(folder, origin, [name for own in weights.values() for name in own])
         trial_run(folder, to, precision)
     return target
@@ -123,10 +123,10 @@ def _named(weights: Mapping[str, Mapping[str, Float32]]) -> Iterator[tuple[str, 
 
 
 @contextmanager
-def staged_folder(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
+def _staging_folder(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
     """A temporary folder that becomes the target if the body succeeds."""
     if target.exists():
-        require_same_model(target, origin)
+        _require_same_model(target, origin)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -141,7 +141,7 @@ def staged_folder(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def require_same_model(target: Path, origin: Mapping[str, str]) -> None:
+def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
     if target.is_dir() and not any(target.iterdir()):
         return
     if not (target / "manifest.json").is_file():
@@ -158,7 +158,7 @@ def require_same_model(target: Path, origin: Mapping[str, str]) -> None:
 def _write_texts(source: ModelFolder, folder: Path) -> None:
     document = read_json(source.path / "config.json")
     document["decoder"] = asdict(source.config.decoder)
-    write_json(folder / "config.json", document)
+    _write_json(folder / "config.json", document)
     for name in _COPIED:
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, folder / name)
@@ -166,11 +166,11 @@ def _write_texts(source: ModelFolder, folder: Path) -> None:
         raise ModelError(f"{source.path} has no tokenizer.json")
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def narrow_weights(tensors: Mapping[str, Float32], precision: str) -> dict[str, Floats]:
+def _narrow(tensors: Mapping[str, Float32], precision: str) -> dict[str, Floats]:
     narrow = {name: values.astype(_STORAGE[precision]) for name, values in tensors.items()}
     if overflows := [name for name, values in narrow.items() if not np.isfinite(values).all()]:
         raise ModelError(f"{overflows[0]} has values beyond the range of {precision}")
@@ -247,7 +247,7 @@ def _write_openvino(
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)
-    weights = exact_storage(tensors) if precision in SCHEMES else narrow_weights(tensors, precision)
+    weights = exact_storage(tensors) if precision in SCHEMES else _narrow(tensors, precision)
     graph = _graph(source, part, weights).SerializeToString(deterministic=True)
     config = source.config.language_model if part == "lm" else None
     path = folder / "openvino" / f"{names.graph}.xml"
@@ -303,7 +303,7 @@ def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str])
             for path in files
         },
     }
-    write_json(folder / "manifest.json", document)
+    _write_json(folder / "manifest.json", document)
 
 
 def _version(name: str) -> str | None:

@@ -141,12 +141,12 @@ def _padded_heads(
     The runtime's attention requires head widths that are multiples of 16. Both halves are padded,
     so that RoPE still pairs the same elements. Folded at load; published models need no padding.
     """
-    half, wanted = config.head_dim // 2, padded_head(config) // 2
-    if half == wanted:
+    half, padded_half = config.head_dim // 2, padded_head(config) // 2
+    if half == padded_half:
         return weight
     name = f"{prefix}.{part}_padding"
     cut = g.op("Reshape", weight, g.constant([-1, half, config.hidden_size]), name=f"{name}.cut")
-    ends = g.constant([0, 0, 0, 0, wanted - half, 0])
+    ends = g.constant([0, 0, 0, 0, padded_half - half, 0])
     padded = g.op("Pad", cut, ends, name=f"{name}.grown")
     return g.op("Reshape", padded, g.constant([-1, config.hidden_size]), name=name)
 

@@ -1,7 +1,7 @@
 """A writer of ONNX graphs whose weights may stay in the files that hold them.
 
 An initializer may be external data: a file, an offset and a length (onnx.proto, TensorProto).
-Runtimes accept files in the graph's own folder only, so a graph lies beside its weights.
+Runtimes read only files in the graph's own folder, so a graph is written beside its weights.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Graph:
         return outputs
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> str:
-        """A small value that lies in the graph; equal values share one initializer."""
+        """A small value inside the graph; equal values share one initializer."""
         array = np.asarray(value, dtype)
         name = f"const.{array.dtype}.{array.shape}.{array.tobytes().hex()}"
         if len(name) > 80:
