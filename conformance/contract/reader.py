@@ -55,12 +55,17 @@ class _Collector:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
+            # pytest's own ids depend on the folder it was started in.
+            node = f"{item.path.parent.name}/{item.path.name}::{item.name}"
             marks = item.iter_markers("requirement")
-            self.tests[item.nodeid] = [name for mark in marks for name in mark.args]
+            self.tests[node] = [name for mark in marks for name in mark.args]
 
 
 def collect(checkout: Path | None = None) -> dict[str, list[str]]:
-    """The requirement ids of every law and, where a checkout is found, of every package test."""
+    """The requirement ids of each test: laws and, where a checkout is found, package tests.
+
+    Tests are named "laws/test_file.py::test_name" and "tests/test_file.py::test_name".
+    """
     collector = _Collector()
     folder = package_tests(checkout)
     arguments = ["--collect-only", "-p", "no:cacheprovider", "--pyargs", "conformance.laws"]
