@@ -138,7 +138,7 @@ def _unpack(packed: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
 
 
 def _read_openvino(path: Path) -> dict[str, QuantisedMatrix]:
-    from soprano.backends.openvino_import import ov
+    from soprano.onnx_graphs.openvino_import import ov
 
     constants = {
         node.get_friendly_name(): node

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from soprano.backends.matmul_precision import (
     count_openvino_attention,
     count_openvino_matmuls,
 )
-from soprano.backends.openvino_import import ov
-from soprano.backends.openvino_passes import keep_cache
 from soprano.backends.protocol import Attestation, Attested, Capabilities, Float32, Int64
 from soprano.checkpoint.folder import ModelFolder
-from soprano.config import LanguageModelConfig
 from soprano.errors import BackendError, ModelError
-from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, GraphSource, find_graph, require
+from soprano.onnx_graphs.openvino_import import ov
+from soprano.onnx_graphs.openvino_passes import convert
+from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, find_graph, require
 
 # The runtime's choice depends on the CPU: bfloat16, an 8-bit cache, quantised activations.
 # Parity checks need these pinned.
@@ -146,24 +144,6 @@ class Request:
 
     def __del__(self) -> None:
         self._idle.append(self.runtime)
-
-
-def convert(graph: GraphSource, config: LanguageModelConfig | None) -> ov.Model:
-    """An ONNX graph as an OpenVINO model; a language model's (with its config) keeps its cache."""
-    model = ov.Core().read_model(graph.path if graph.path else _inline_weights(graph))
-    if config is not None:
-        keep_cache(model, config)
-    return model
-
-
-def _inline_weights(graph: GraphSource) -> BytesIO:
-    """A graph in memory with its weights inside: the converter finds files by a graph's path."""
-    import onnx
-    from onnx.external_data_helper import load_external_data_for_model
-
-    model = onnx.load_from_string(graph.content or b"")
-    load_external_data_for_model(model, str(graph.folder))
-    return BytesIO(model.SerializeToString())
 
 
 def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.CompiledModel | None:

@@ -242,8 +242,8 @@ def _save_onnx(graph: onnx.ModelProto, path: Path) -> None:
 def _write_openvino(
     source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
 ) -> None:
-    from soprano.backends.openvino import convert
-    from soprano.backends.openvino_import import ov
+    from soprano.onnx_graphs.openvino_import import ov
+    from soprano.onnx_graphs.openvino_passes import convert
 
     names = _PARTS[part]
     (folder / "openvino").mkdir(exist_ok=True)

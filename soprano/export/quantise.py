@@ -270,7 +270,7 @@ def _matmuls(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def _dequantise(blocks: Blocks, name: str) -> Any:
     """The nodes that dequantise a matrix, without the padding columns of a single block."""
-    from soprano.backends.openvino_import import ops
+    from soprano.onnx_graphs.openvino_import import ops
 
     rows, count, block = blocks.codes.shape
     block = min(block, blocks.columns)
@@ -285,7 +285,7 @@ def _dequantise(blocks: Blocks, name: str) -> Any:
 
 
 def _constant(codes: UInt8, bits: int, name: str) -> Any:
-    from soprano.backends.openvino_import import ops, ov
+    from soprano.onnx_graphs.openvino_import import ops, ov
 
     if bits == 8:
         return ops.constant(codes, name=name)

@@ -1,4 +1,4 @@
-"""Graph passes for OpenVINO: the KV cache as the runtime's state, attention as one operator.
+"""ONNX graphs as OpenVINO models: the KV cache is the runtime's state, attention one operator.
 
 The CPU plugin fuses its attention operator with the state that it reads. A fused cache grows in
 place; any other cache needs new kernels for its new length at every step.
@@ -8,19 +8,39 @@ cache's rows (for beam search).
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from soprano.backends.openvino_import import ops, ov, passes
 from soprano.config import LanguageModelConfig
 from soprano.onnx_graphs.names import cache_names
+from soprano.onnx_graphs.openvino_import import ops, ov, passes
+from soprano.onnx_graphs.source import GraphSource
 
 _LOWEST = np.finfo(np.float32).min
 
 
-def keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
+def convert(graph: GraphSource, config: LanguageModelConfig | None) -> ov.Model:
+    """An ONNX graph as an OpenVINO model; a language model's (with its config) keeps its cache."""
+    model = ov.Core().read_model(graph.path if graph.path else _inline_weights(graph))
+    if config is not None:
+        _keep_cache(model, config)
+    return model
+
+
+def _inline_weights(graph: GraphSource) -> BytesIO:
+    """A graph in memory with its weights inside: the converter finds files by a graph's path."""
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_model
+
+    model = onnx.load_from_string(graph.content or b"")
+    load_external_data_for_model(model, str(graph.folder))
+    return BytesIO(model.SerializeToString())
+
+
+def _keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
     """Turn the cache inputs and outputs of a standard graph into state, empty at first."""
     ids = model.input("input_ids").get_node()
     batch = ops.gather(ops.shape_of(ids), [0], 0)  # (1,)
