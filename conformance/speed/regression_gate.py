@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,12 +155,3 @@ def tree_of(checkout: Path, commit: str) -> Iterator[Path]:
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
         yield Path(folder)
-
-
-def conforms(backend: str, model: str) -> bool:
-    """Whether a backend meets the requirements of its networks; otherwise it is not timed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["--pyargs", "conformance", "--backend", backend, "--model", model]
-    for requirement in ("LM", "CA", "DE", "SY-03"):
-        command += ["--requirement", requirement]
-    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
