@@ -9,36 +9,18 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from soprano.backends.protocol import (
-    Attestation,
-    Attested,
-    Backend,
-    Capabilities,
-    Float32,
-    Int64,
-    OptionalStages,
-    Output,
-    Spoken,
-    SynthesisResult,
-)
+from soprano.backends.protocol import Attestation as Attestation
+from soprano.backends.protocol import Attested as Attested
+from soprano.backends.protocol import Backend as Backend
+from soprano.backends.protocol import Capabilities as Capabilities
+from soprano.backends.protocol import Float32 as Float32
+from soprano.backends.protocol import Int64 as Int64
+from soprano.backends.protocol import OptionalStages as OptionalStages
+from soprano.backends.protocol import Output as Output
+from soprano.backends.protocol import Spoken as Spoken
+from soprano.backends.protocol import SynthesisResult as SynthesisResult
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, MissingExtraError
-
-__all__ = [
-    "Attestation",
-    "Attested",
-    "Backend",
-    "Capabilities",
-    "Float32",
-    "Int64",
-    "OptionalStages",
-    "Output",
-    "Spoken",
-    "SynthesisResult",
-    "backend_names",
-    "installed_backends",
-    "open_backend",
-]
 
 _BUILT_IN = {
     "onnx_cpu": ("soprano.backends.onnx:open_onnx", "onnxruntime", "onnx"),
