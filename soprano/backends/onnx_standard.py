@@ -65,4 +65,5 @@ class StandardOnnxNetwork(OnnxNetwork):
         return [past.numpy() for past in cache]
 
     def write_cache(self, arrays: list[Float32]) -> Cache:
-        return [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in arrays]
+        # A copy: the arrays of `read_cache` may lie in memory that another cache owns.
+        return [ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C")) for array in arrays]
