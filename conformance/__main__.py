@@ -33,7 +33,9 @@ def run(context: click.Context) -> None:
     """
     import pytest
 
-    arguments = ["-p", "no:cacheprovider", "--pyargs", "conformance", *context.args]
+    # The verdicts say what failed; `--tb=short` adds pytest's own account of every test.
+    arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN"]
+    arguments += ["--pyargs", "conformance", *context.args]
     named = any(argument.split("=")[0] == "--report-dir" for argument in context.args)
     if not named and "CONFORMANCE_REPORT_DIR" not in os.environ:
         arguments += ["--report-dir", "conformance-report"]

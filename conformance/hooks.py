@@ -23,6 +23,7 @@ ATTESTED = pytest.StashKey[dict[str, Any]]()  # effective configuration by subje
 STAGES = pytest.StashKey[dict[str, list[str]]]()  # by subject, the stages of the backend's own
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
 _LOST = pytest.StashKey[bool]()  # whether a worker ended without sending its evidence
+_SHOWN, _WIDTH = 3, 240  # failures per requirement on the terminal, and their characters
 _SENT = "conformance"  # the key of the evidence that a worker of pytest-xdist sends at its end
 
 
@@ -90,8 +91,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         record.verdict = "deviation" if record.deviated else "tie" if record.ties else "pass"
     if report.when == "call":
         report.user_properties += _junit_properties(record)
+    if report.failed:
+        record.repeat = _repeat_command(item)
     if report.failed and report.when == "call":
-        report.sections.append(("repeat with", _repeat_command(item)))
+        report.sections.append(("repeat with", record.repeat))
         attested = item.config.stash[ATTESTED].get(record.subject, {})
         text = ", ".join(f"{name} {field['value']}" for name, field in attested.items())
         report.sections.append(("effective configuration", f"{record.subject}: {text}"))
@@ -148,7 +151,8 @@ def _repeat_command(item: pytest.Item) -> str:
     path, name = str(item.path), item.nodeid.partition("::")[2]
     if PACKAGE in item.path.parents:
         path = ".".join(item.path.relative_to(PACKAGE.parent).with_suffix("").parts)
-    words = ["pytest", "--pyargs", f"{path}::{name}"]
+    # `python -m` puts the current folder on the path, where a port may be.
+    words = ["python", "-m", "pytest", "--pyargs", f"{path}::{name}"]
     for option_name, settings in OPTIONS.items():
         value = option(item.config, option_name.replace("-", "_"))
         if value is None or option_name in ("requirement", "report-dir"):
@@ -196,7 +200,7 @@ def _judged(config: pytest.Config) -> list[TestRecord]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     from conformance.report import margins
-    from conformance.report.verdicts import summarize
+    from conformance.report.verdicts import first_failure, summarize
 
     records = _judged(config)
     if not records:
@@ -204,26 +208,41 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("conformance by requirement")
     for name, entry in summarize(records).items():
         terminalreporter.write_line(_line(name, entry))
-        for failure in entry["failures"]:
+        for failure in entry["failures"][:_SHOWN]:
             terminalreporter.write_line(f"         {_short(failure)}")
+        if more := len(entry["failures"][_SHOWN:]):
+            terminalreporter.write_line(f"         and {more} more")
     if table := margins.lines(records):
         terminalreporter.section("errors in noise floors of the reference, and limits used")
         for line in table:
             terminalreporter.write_line(line)
+    if failure := first_failure(records):
+        terminalreporter.section("first failing stage")
+        terminalreporter.write_line(
+            f"{failure['stage']}: {failure['requirement']} {failure['verdict']} on "
+            f"{failure['subject']}: {failure['message']}"
+        )
+        if failure["convention"]:
+            terminalreporter.write_line(f"you follow the convention: {failure['convention']}")
+        terminalreporter.write_line(f"repeat with: {failure['repeat']}")
     _write_document(config, records)
 
 
 def _short(failure: str) -> str:
     """One line of a failure: its message, then the test, whose path may be long."""
     node, colon, message = failure.splitlines()[0].partition(": ")
-    return f"{message[:160]} ({node})" if colon else node
+    if len(message) > _WIDTH:
+        message = f"{message[:_WIDTH]}..."
+    return f"{message} ({node})" if colon else node
 
 
 def _line(name: str, entry: dict[str, Any]) -> str:
     nearest = entry["nearest"]
     used = ""
     if nearest and nearest["limit"] and isinstance(nearest["used"], float):
-        used = f"{nearest['quantity']}: {nearest['used']:.0%} of its limit"
+        ratio = nearest["used"]
+        size = f"{ratio:.0%} of" if ratio <= 1 else f"{ratio:.3g} times"
+        used = f"{nearest['quantity']}: {size} its limit"
     return (
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
         f"{entry['elements']:>12,} compared  {used}"

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from conformance.contract.reader import STAGES
 from conformance.subject import Subject
 
-# The families of requirements in the order of the data flow.
-FLOW = (
-    "TX", "TK", "SA", "CK", "EX", "AT", "LM", "CA", "GE", "DE", "IS", "SY", "PR", "ST", "BA", "AO",
-)  # fmt: skip
+FLOW = tuple(STAGES)  # the families of requirements in the order of the pipeline
 
 
 @dataclass(frozen=True)

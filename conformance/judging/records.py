@@ -26,6 +26,7 @@ class TestRecord:
     golden: str = ""  # where the golden values come from
     verdict: str = "error"
     message: str = ""
+    repeat: str = ""  # the command that runs the test again
 
 
 def totals(records: Sequence[TestRecord]) -> Mapping[str, int]:

@@ -117,12 +117,13 @@ def endless_envelope(window: Float64, count: int, hop: int) -> Float64:
 
 
 def symmetric_window(config: IstftConfig) -> Float64:
-    """The Hann window of filter design, whose first and last values are equal."""
-    if config.window != "hann" or config.win_length < 2:
+    """The window of filter design, whose first and last values are equal."""
+    size = config.win_length
+    if size < 2:
         return periodic_window(config)
-    phase = 2 * np.pi * np.arange(config.win_length) / (config.win_length - 1)
-    left = (config.n_fft - config.win_length) // 2
-    return np.pad(0.5 - 0.5 * np.cos(phase), (left, config.n_fft - config.win_length - left))
+    points = periodic_window(replace(config, n_fft=size - 1, win_length=size - 1, hop_length=1))
+    left = (config.n_fft - size) // 2
+    return np.pad(np.append(points, points[0]), (left, config.n_fft - size - left))
 
 
 def left_aligned_window(config: IstftConfig) -> Float64:

@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance.judging.records import TestRecord
 from conformance.report.margins import margins
-from conformance.report.verdicts import by_subject
+from conformance.report.verdicts import by_subject, first_failure
 
 SCHEMA_VERSION = 3
 _LIBRARIES = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
@@ -26,6 +26,7 @@ def document(
         "environment": environment(),
         "backends": backends,
         "own_stages": own_stages,
+        "first_failure": first_failure(records),
         "results": results,
         "margins": {
             backend: {quantity: asdict(margin) for quantity, margin in own.items()}

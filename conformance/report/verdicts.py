@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 import numpy as np
 
-from conformance.contract.reader import requirements
+from conformance.contract.reader import STAGES, pipeline_order, requirements
 from conformance.judging import tolerances
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
@@ -17,12 +18,14 @@ from conformance.judging.records import TestRecord, totals
 # From worst to best. A requirement has the worst verdict of its tests.
 ORDER = ("error", "mistrusted", "fail", "skipped", "deviation", "tie", "pass", "not-applicable")
 RED = ("error", "mistrusted", "fail")  # these fail the run
+_CONVENTION = re.compile(r"you follow the convention [\"'](.*)[\"'];")
 
 
 def summarize(records: list[TestRecord], today: date | None = None) -> dict[str, dict[str, Any]]:
     """The verdict and the evidence of each requirement, from records of one or all subjects."""
     summary: dict[str, dict[str, Any]] = {}
-    for name in sorted({name for record in records for name in record.requirements}):
+    names = {name for record in records for name in record.requirements}
+    for name in sorted(names, key=pipeline_order):
         own = [record for record in records if name in record.requirements]
         faults = [*_claim_faults(name, own, today), *_tie_faults(own)]
         verdicts = {record.verdict for record in own} | ({"fail"} if faults else set())
@@ -33,6 +36,34 @@ def summarize(records: list[TestRecord], today: date | None = None) -> dict[str,
             "failures": _failures(own) + faults,
         }
     return summary
+
+
+def first_failure(records: list[TestRecord]) -> dict[str, str] | None:
+    """The failing test of the earliest stage of the pipeline, and how to run it again."""
+    failed = [
+        (pipeline_order(name), name, record)
+        for record in records
+        if record.verdict in RED
+        for name in record.requirements
+    ]
+    if not failed:
+        return None
+    _, name, record = min(failed, key=lambda entry: entry[0])
+    conventions = {
+        found[1]
+        for _, other, own in failed
+        if other[:2] == name[:2] and own.subject == record.subject
+        if (found := _CONVENTION.search(own.message))
+    }
+    return {
+        "stage": STAGES.get(name[:2], ""),
+        "requirement": name,
+        "subject": record.subject,
+        "verdict": record.verdict,
+        "message": record.message.partition("\n")[0],
+        "convention": ", ".join(sorted(conventions)),
+        "repeat": record.repeat,
+    }
 
 
 def _contract(name: str) -> dict[str, str]:
