@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from conformance.options import OPTIONS
+
 
 @click.group()
 def cli() -> None:
@@ -23,10 +25,20 @@ def _require(extra: str, *modules: str) -> None:
         sys.exit(2)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def _options_of_the_suite() -> str:
+    """The suite's options, for the help text of a command that passes them to pytest."""
+    rows = (f"--{name} {o.get('metavar', 'N')}" for name, o in OPTIONS.items())
+    helps = (o["help"] for o in OPTIONS.values())
+    return "\b\n" + "\n".join(f"{row:20} {text}" for row, text in zip(rows, helps, strict=True))
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog=_options_of_the_suite(),
+)
 @click.pass_context
 def run(context: click.Context) -> None:
-    """Run the suite on a port; takes its options (--backend, --model ...) and those of pytest.
+    """Run the suite on a port; takes its options (below) and those of pytest.
 
     Writes conformance.json and junit.xml into --report-dir (default: conformance-report).
     Exit status: 0 every requirement holds, 1 one does not, 2 nothing was judged.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "backend": {"action": "append", "metavar": "NAME", "help": "backend to judge (repeatable)"},

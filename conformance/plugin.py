@@ -84,6 +84,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for prefix in wanted:
             if not any(name.startswith(prefix) for name in requirements()):
                 raise pytest.UsageError(f"the contract has no requirement named {prefix}")
+    if not hasattr(config, "workerinput"):  # once, not in every worker of pytest-xdist
+        for name in _third_party(config):
+            _try_to_open(config, name)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -146,13 +149,41 @@ def _backends(config: pytest.Config) -> list[str]:
     return list(names)
 
 
+def _third_party(config: pytest.Config) -> list[str]:
+    from soprano.backends import BUILT_IN
+
+    return [name for name in _backends(config) if name not in BUILT_IN]
+
+
+_PROTOCOL = ("name", "config", "capabilities", "attest", "prefill", "step", "decode", "close")
+
+
+def _try_to_open(config: pytest.Config, name: str) -> None:
+    """Open a port once; one sentence instead of an error in every test if this fails."""
+    model = _models(config)[0]
+    try:
+        opened = config.stash[_SUBJECT].open_backend(
+            name, model, option(config, "precision") or "fp32", option(config, "threads")
+        )
+    except Exception as error:  # whatever a port raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise pytest.UsageError(
+            f"backend {name} cannot open {model.name}: {type(error).__name__}: {reason}"
+        ) from None
+    missing = [member for member in _PROTOCOL if not hasattr(opened, member)]
+    if not missing:
+        able = opened.capabilities
+        optional = ("fork", "select", "join")
+        missing = [m for m in optional if getattr(able, m, False) and not hasattr(opened, m)]
+    if missing:
+        raise pytest.UsageError(f"backend {name} lacks {', '.join(missing)} of the protocol")
+    opened.close()
+
+
 def _implementations(config: pytest.Config) -> list[str]:
     """Whose text, tokenizer, sampler and ISTFT are judged."""
-    from soprano.backends import backend_names
-
-    names, built_in = _backends(config), backend_names()[:3]
-    shared = ["shared"] if any(name in built_in for name in names) else []
-    return shared + [name for name in names if name not in built_in]
+    ports = _third_party(config)
+    return [*(["shared"] if len(ports) < len(_backends(config)) else []), *ports]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

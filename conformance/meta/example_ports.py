@@ -13,7 +13,7 @@ import numpy.typing as npt
 from conformance.golden.observations import hidden_states
 from conformance.oracle.conventions import ALIGNMENTS, ISTFTS, SAMPLERS
 from conformance.oracle.parametric_stages import Istft, Sampler
-from soprano.backends import Backend, open_backend
+from soprano.backends import Backend, Capabilities, open_backend
 from soprano.backends.base import PortBackend
 from soprano.backends.protocol import SynthesisResult
 from soprano.checkpoint.folder import ModelFolder
@@ -128,3 +128,16 @@ class LateStates(OwnStages):
 def unable(folder: ModelFolder, *, precision: str, threads: int | None) -> Backend:
     """A backend whose runtime does not start."""
     raise BackendError("no such accelerator")
+
+
+class _Incomplete:
+    """What a port offers before its author has written `step` and `decode`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.name, self.config, self.capabilities = "incomplete", backend.config, Capabilities()
+        self.attest, self.prefill, self.close = backend.attest, backend.prefill, backend.close
+        self.fork, self.select, self.join = backend.fork, backend.select, backend.join
+
+
+def incomplete(folder: ModelFolder, *, precision: str, threads: int | None) -> object:
+    return _Incomplete(open_backend("onnx_cpu", folder.path, precision, threads))

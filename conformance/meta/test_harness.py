@@ -73,12 +73,37 @@ def test_a_skip_that_is_not_listed_is_an_error(mark, port):
     assert "LM-02    error" in result.stdout
 
 
-def test_a_backend_that_does_not_open_is_an_error():
-    arguments = ("--backend", f"{PORTS}:unable", "--model", str(MODEL), "--requirement", "LM-01")
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("unable", "cannot open v11: BackendError: no such accelerator"),
+        ("absent", "cannot open v11: BackendError"),
+        ("incomplete", "lacks step, decode of the protocol"),
+    ],
+)
+def test_a_backend_that_cannot_be_judged_is_one_sentence(factory, reason):
+    arguments = ("--backend", f"{PORTS}:{factory}", "--model", str(MODEL))
     status, output = run("--pyargs", "conformance", *arguments)
-    assert status == 1
-    assert "LM-01    error" in output
-    assert "no such accelerator" in output
+    assert status == 4
+    assert f"ERROR: backend {PORTS}:{factory} {reason}" in output
+    assert len(output.splitlines()) < 5
+
+
+def test_a_failing_run_fits_on_a_screen_and_ends_with_the_first_failing_stage(tmp_path):
+    command = [sys.executable, "-m", "conformance", "run", "--model", str(MODEL)]
+    command += ["--backend", f"{PORTS}:SymmetricWindow"]
+    command += ["--requirement", "IS-01", "--requirement", "IS-26"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 1, result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) < 30
+    assert any(line.startswith("ISTFT: IS-01 fail") for line in lines)
+    assert "you follow the convention: a symmetric window" in lines
+    report = tmp_path / "conformance-report" / "conformance.json"
+    failure = json.loads(report.read_text(encoding="utf-8"))["first_failure"]
+    assert (failure["stage"], failure["requirement"]) == ("ISTFT", "IS-01")
+    assert failure["convention"] == "a symmetric window"
+    assert f"repeat with: {failure['repeat']}" in lines
 
 
 def test_a_model_without_golden_values_is_an_error(tmp_path):

@@ -13,7 +13,7 @@ from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord
 from conformance.report.json_document import document
-from conformance.report.verdicts import ORDER, RED, summarize
+from conformance.report.verdicts import ORDER, RED, first_failure, summarize
 
 PASSED = Comparison("q", 10, 0.5, 1.0)
 CLAIM = Deviation("LM-02", "shared", "an owner", "a reason", date(2999, 1, 1), 3.0)
@@ -47,6 +47,27 @@ def test_the_worst_test_decides_a_requirement(verdicts, expected):
     records = [record(verdict) for verdict in verdicts]
     assert verdict_of(*records) == expected
     assert verdict_of(*reversed(records)) == expected
+
+
+def test_first_failure_is_the_earliest_stage_of_the_pipeline():
+    message = "x: you follow the convention 'no penalty'; 1 element"
+    records = [
+        TestRecord("a", ("CA-01",), "port-v11", verdict="fail", message="cache"),
+        TestRecord("b", ("AT-04",), "port-v11", verdict="fail", message="threads"),
+        TestRecord("c", ("LM-02",), "port-v11", verdict="error", message="steps\nx", repeat="r"),
+        TestRecord("d", ("SA-22",), "port", verdict="pass", message=message),
+    ]
+    failure = first_failure(records)
+    assert failure["stage"] == "language model"
+    assert (failure["requirement"], failure["message"], failure["repeat"]) == (
+        "LM-02",
+        "steps",
+        "r",
+    )
+    assert failure["convention"] == ""
+    records[3].verdict = "fail"
+    assert first_failure(records)["convention"] == "no penalty"
+    assert first_failure(records[:0]) is None
 
 
 def test_verdicts_that_fail_a_run_come_first_in_the_order():

@@ -22,7 +22,7 @@ from soprano.backends.protocol import SynthesisResult as SynthesisResult
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, MissingExtraError
 
-_BUILT_IN = {
+BUILT_IN = {
     "onnx_cpu": ("soprano.backends.onnx:open_onnx", "onnxruntime", "onnx"),
     "openvino_cpu": ("soprano.backends.openvino:OpenVinoBackend", "openvino", "openvino"),
     "pytorch": ("soprano.backends.pytorch:PyTorchBackend", "torch", "torch"),
@@ -34,14 +34,14 @@ def backend_names() -> list[str]:
     """Every backend known by name, in the order that `auto` prefers; installed or not."""
     from importlib.metadata import entry_points
 
-    return [*_BUILT_IN, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+    return [*BUILT_IN, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
 def installed_backends() -> list[str]:
     """The built-in backends whose runtime can be imported, in the order that `auto` prefers."""
     from importlib.util import find_spec
 
-    return [name for name, (_, module, _) in _BUILT_IN.items() if find_spec(module)]
+    return [name for name, (_, module, _) in BUILT_IN.items() if find_spec(module)]
 
 
 def open_backend(
@@ -82,8 +82,8 @@ def _first_installed() -> str:
 
 
 def _factory(name: str) -> Callable[..., Backend]:
-    if name in _BUILT_IN:
-        target, requirement, extra = _BUILT_IN[name]
+    if name in BUILT_IN:
+        target, requirement, extra = BUILT_IN[name]
         try:
             return _load(target)
         except ImportError as error:
