@@ -238,8 +238,7 @@ def fork_shares_with_its_original(subject: Subject) -> Subject:
 
     class Sharing(Wrapper):
         def fork(self, state: Any) -> Any:
-            self.inner.fork(state)
-            state.heirs = []
+            state.heirs = [self.inner.fork(state)]
             return state.heirs
 
         def step(self, ids: Any, state: Any) -> Output:
@@ -297,7 +296,8 @@ def prompts_known_by_their_beginning(subject: Subject) -> Subject:
             if before is None:
                 self.known[key] = output._replace(state=None), self.inner.fork(output.state)
                 return output
-            return before._replace(state=self.inner.fork(kept))
+            logits, hidden = before.logits.copy(), before.hidden.copy()
+            return Output(logits, hidden, self.inner.fork(kept))
 
     return with_backend(subject, Caching)
 

@@ -141,13 +141,15 @@ def pause_between_sentences(subject: Subject) -> Subject:
     class Pausing(BatchVoice):
         def made(self, audio: Audio) -> Audio:
             pause = np.zeros(audio.sample_rate // 10, np.float32)
-            parts, sentences = [], []
-            for number, sentence in enumerate(audio.sentences):
-                shift = number * len(pause)
-                start, stop = sentence.start + shift, sentence.stop + shift
+            parts: list[Any] = []
+            sentences, start = [], 0
+            for sentence in audio.sentences:
+                parts += [audio.samples[slice(*sentence.range)], pause]
+                stop = start + len(parts[-2]) + len(pause)
                 sentences.append(replace(sentence, start=start, stop=stop))
-                parts += [*([pause] if number else []), audio.samples[slice(*sentence.range)]]
-            return replace(audio, samples=np.concatenate(parts), sentences=sentences)
+                start = stop
+            sentences[-1] = replace(sentences[-1], stop=start - len(pause))
+            return replace(audio, samples=np.concatenate(parts[:-1]), sentences=sentences)
 
     return with_batch_voice(subject, Pausing)
 
