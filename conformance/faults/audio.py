@@ -10,7 +10,7 @@ import numpy as np
 
 from conformance.faults.fault import AUDIO, fault
 from conformance.faults.network_hooks import patch
-from conformance.faults.plant import Wrapper, with_stages
+from conformance.faults.plant import Wrapper, as_stage, with_stages
 from conformance.subject import Subject
 from soprano import audio
 from soprano.audio_files import Writer, open_writer
@@ -40,25 +40,19 @@ def int16_wraps(subject: Subject) -> Subject:
     )
 
 
-@fault("AO-04", AUDIO)
-def hidden_gain(subject: Subject) -> Subject:
+@fault("AO-04", AUDIO, with_conversion)
+def hidden_gain(values: Any) -> Any:
     """Audio is scaled to a peak of 0.5 and passed through a soft clip."""
-
-    def scaled(values: Any) -> Any:
-        peak = np.abs(values).max(initial=0)
-        return np.rint(32767 * np.tanh(values / peak / 2 if peak else values))
-
-    return with_conversion(subject, scaled)
+    peak = np.abs(values).max(initial=0)
+    return np.rint(32767 * np.tanh(values / peak / 2 if peak else values))
 
 
-@fault("AO-05", AUDIO)
-def fixed_rate_in_the_header(subject: Subject) -> Subject:
+@fault("AO-05", AUDIO, as_stage("write"))
+def fixed_rate_in_the_header(
+    file: BinaryIO, container: str, rate: int, count: int | None = None
+) -> Writer:
     """Every file has a sample rate of 24,000 Hz, whatever the voice's."""
-
-    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Writer:
-        return open_writer(file, container, 24000, count)
-
-    return with_stages(subject, write=write)
+    return open_writer(file, container, 24000, count)
 
 
 @fault("AO-50", AUDIO, hard=True)
@@ -73,24 +67,22 @@ def scaled_by_32768(subject: Subject) -> Subject:
     return with_conversion(subject, lambda values: np.clip(np.rint(values * 32768), -32768, 32767))
 
 
-@fault("AO-52", AUDIO, hard=True)
-def older_file_keeps_its_tail(subject: Subject) -> Subject:
+@fault("AO-52", AUDIO, as_stage("write"), hard=True)
+def older_file_keeps_its_tail(
+    file: BinaryIO, container: str, rate: int, count: int | None = None
+) -> Any:
+    # A file is written as `.NAME.PID.part` and then renamed to NAME.
     """An existing file is overwritten from its beginning and not truncated."""
+    part = Path(str(getattr(file, "name", "")))
+    older = part.with_name(part.name.removeprefix(".").rsplit(".", 2)[0])
+    before = older.read_bytes() if part.suffix == ".part" and older.is_file() else b""
 
-    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Any:
-        # A file is written as `.NAME.PID.part` and then renamed to NAME.
-        part = Path(str(getattr(file, "name", "")))
-        older = part.with_name(part.name.removeprefix(".").rsplit(".", 2)[0])
-        before = older.read_bytes() if part.suffix == ".part" and older.is_file() else b""
+    class Overwriting(Wrapper):
+        def close(self) -> None:
+            self.inner.close()
+            file.write(before[file.tell() :])
 
-        class Overwriting(Wrapper):
-            def close(self) -> None:
-                self.inner.close()
-                file.write(before[file.tell() :])
-
-        return Overwriting(open_writer(file, container, rate, count))
-
-    return with_stages(subject, write=write)
+    return Overwriting(open_writer(file, container, rate, count))
 
 
 @fault("AO-53", AUDIO, hard=True)
@@ -120,11 +112,9 @@ def read_back_by_another_scale(subject: Subject) -> Subject:
     return subject
 
 
-@fault("AO-55", AUDIO, hard=True)
-def size_without_the_last_block(subject: Subject) -> Subject:
+@fault("AO-55", AUDIO, as_stage("write"), hard=True)
+def size_without_the_last_block(
+    file: BinaryIO, container: str, rate: int, count: int | None = None
+) -> Writer:
     """The header counts whole blocks of 256 samples, and the rest lies after its end."""
-
-    def write(file: BinaryIO, container: str, rate: int, count: int | None = None) -> Writer:
-        return open_writer(file, container, rate, count and count - count % 256)
-
-    return with_stages(subject, write=write)
+    return open_writer(file, container, rate, count and count - count % 256)

@@ -14,11 +14,11 @@ from conformance.faults.network_hooks import with_cache, with_nodes
 from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
 from conformance.subject import Subject
 from soprano.backends import Output
+from soprano.backends.dynamic_cache import DynamicCache, DynamicCacheState
 
 
 def with_advance(subject: Subject, change: Callable[..., Output]) -> Subject:
     """`change(advance, network, ids, positions, state)` in place of each run of the network."""
-    from soprano.backends.dynamic_cache import DynamicCache
 
     class Changed(DynamicCache):
         def advance(self, network: Any, ids: Any, positions: Any, state: Any) -> Output:
@@ -42,39 +42,30 @@ def changed_state(network: Any, state: Any, change: Callable[[Float32], Float32]
     return replace(state, cache=network.write_cache(arrays))
 
 
-@fault("KV-01", CACHE)
-def step_without_a_past(subject: Subject) -> Subject:
+@fault("KV-01", CACHE, with_advance)
+def step_without_a_past(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
     """The export has no cache inputs: each step reads its own id only."""
-
-    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
-        if state.mask.shape[1] == ids.shape[1]:
-            return inner(network, ids, positions, state)
-        alone = replace(
-            state, cache=network.empty_cache(len(ids)), mask=np.ones(ids.shape, np.bool_)
-        )
-        output = inner(network, ids, positions, alone)
-        return output._replace(state=replace(output.state, mask=state.mask))
-
-    return with_advance(subject, advance)
-
-
-@fault("KV-02", CACHE, hard=True)
-def one_position_for_all_rows(subject: Subject) -> Subject:
-    """The position of a step is the cache's width, which is right for the longest row only."""
-
-    def advance(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
-        width = state.mask.shape[1]
-        if width > ids.shape[1]:
-            positions = np.full_like(positions, width - 1)
+    if state.mask.shape[1] == ids.shape[1]:
         return inner(network, ids, positions, state)
+    alone = replace(state, cache=network.empty_cache(len(ids)), mask=np.ones(ids.shape, np.bool_))
+    output = inner(network, ids, positions, alone)
+    return output._replace(state=replace(output.state, mask=state.mask))
 
-    return with_advance(subject, advance)
+
+@fault("KV-02", CACHE, with_advance, hard=True)
+def one_position_for_all_rows(
+    inner: Any, network: Any, ids: Any, positions: Any, state: Any
+) -> Output:
+    """The position of a step is the cache's width, which is right for the longest row only."""
+    width = state.mask.shape[1]
+    if width > ids.shape[1]:
+        positions = np.full_like(positions, width - 1)
+    return inner(network, ids, positions, state)
 
 
 @fault("KV-04", LANGUAGE_MODEL, backends=("onnx_cpu",))
 def padded_rows_become_nan(subject: Subject) -> Subject:
     """Left padding attends to nothing: its softmax over -inf is NaN, which a matmul spreads."""
-    from soprano.backends.dynamic_cache import DynamicCache, DynamicCacheState
 
     def change(g: Any, kind: str, inputs: Any, attributes: Any) -> Any:
         return kind, (*inputs[:2], g.constant(-np.inf, np.float32)), attributes
@@ -100,60 +91,50 @@ def padded_rows_become_nan(subject: Subject) -> Subject:
     return with_cache(subject, LeftPadded)
 
 
-@fault("KV-08", CACHE, hard=True)
-def state_not_reset(subject: Subject) -> Subject:
+@fault("KV-08", CACHE, with_backend, hard=True)
+class StateNotReset(Wrapper):
     """On every second utterance the runtime's variables still hold the one before."""
 
-    class Remembering(Wrapper):
-        calls, left = 0, None
+    calls, left = 0, None
 
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            self.calls += 1
-            before, self.left = self.left, None
-            output = self.inner.prefill(ids, lengths)
-            if len(ids) > 1:
-                return output
-            if self.calls % 2 or before is None:
-                self.left = self.inner.fork(output.state)
-                return output
-            for i in np.asarray(ids)[0, : lengths[0]]:
-                output = self.inner.step(np.array([i]), before)
-                before = output.state
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        self.calls += 1
+        before, self.left = self.left, None
+        output = self.inner.prefill(ids, lengths)
+        if len(ids) > 1:
             return output
+        if self.calls % 2 or before is None:
+            self.left = self.inner.fork(output.state)
+            return output
+        for i in np.asarray(ids)[0, : lengths[0]]:
+            output = self.inner.step(np.array([i]), before)
+            before = output.state
+        return output
 
-    return with_backend(subject, Remembering)
 
-
-@fault("KV-09", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def rows_reordered_after_five_steps(subject: Subject) -> Subject:
+@fault("KV-09", CACHE, with_backend, hard=True, blame=("LM", "CA", "BA"))
+class RowsReorderedAfterFiveSteps(Wrapper):
     """The runtime's beam index is not initialised and swaps two rows of the cache once."""
 
-    class Reordering(Wrapper):
-        steps = 0
+    steps = 0
 
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            self.steps = 0
-            return self.inner.prefill(ids, lengths)
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        self.steps = 0
+        return self.inner.prefill(ids, lengths)
 
-        def step(self, ids: Any, state: Any) -> Output:
-            self.steps += 1
-            if self.steps == 5 and len(ids) > 1:
-                state = self.inner.select(state, [1, 0, *range(2, len(ids))])
-            return self.inner.step(ids, state)
-
-    return with_backend(subject, Reordering)
+    def step(self, ids: Any, state: Any) -> Output:
+        self.steps += 1
+        if self.steps == 5 and len(ids) > 1:
+            state = self.inner.select(state, [1, 0, *range(2, len(ids))])
+        return self.inner.step(ids, state)
 
 
-@fault("KV-11", CACHE, hard=True)
-def reused_prefix_is_rounded(subject: Subject) -> Subject:
+@fault("KV-11", CACHE, with_cache, hard=True)
+class ReusedPrefixIsRounded(DynamicCache):
     """Keys and values that are kept for reuse are stored in bfloat16."""
-    from soprano.backends.dynamic_cache import DynamicCache
 
-    class Rounding(DynamicCache):
-        def fork(self, network: Any, state: Any) -> Any:
-            return changed_state(network, super().fork(network, state), to_bfloat16)
-
-    return with_cache(subject, Rounding)
+    def fork(self, network: Any, state: Any) -> Any:
+        return changed_state(network, super().fork(network, state), to_bfloat16)
 
 
 @fault("CA-50", CACHE, hard=True)
@@ -173,178 +154,138 @@ def with_hidden_columns(subject: Subject, hide: Callable[[Any], None]) -> Subjec
     return with_advance(subject, advance)
 
 
-@fault("CA-51", CACHE, hard=True)
-def old_columns_fall_out(subject: Subject) -> Subject:
+@fault("CA-51", CACHE, with_hidden_columns, hard=True)
+def old_columns_fall_out(mask: Any) -> None:
     """The cache is a ring of 512 columns, and older ones are lost."""
-
-    def hide(mask: Any) -> None:
-        mask[:, :-512] = False
-
-    return with_hidden_columns(subject, hide)
+    mask[:, :-512] = False
 
 
-@fault("CA-60", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def cache_of_a_power_of_two(subject: Subject) -> Subject:
+@fault("CA-60", CACHE, with_hidden_columns, hard=True, blame=("LM", "CA", "BA"))
+def cache_of_a_power_of_two(mask: Any) -> None:
     """The cache grows by doubling, and the first column after each border is lost in the copy."""
-
-    def hide(mask: Any) -> None:
-        for border in (64, 128, 256, 512):
-            mask[:, border : border + 1] &= mask.shape[1] <= border + 1
-
-    return with_hidden_columns(subject, hide)
+    for border in (64, 128, 256, 512):
+        mask[:, border : border + 1] &= mask.shape[1] <= border + 1
 
 
-@fault("CA-52", CACHE, hard=True, blame=("CA",))
-def selected_rows_come_sorted(subject: Subject) -> Subject:
+@fault("CA-52", CACHE, with_backend, hard=True, blame=("CA",))
+class SelectedRowsComeSorted(Wrapper):
     """`select` keeps the requested rows and ignores their order."""
 
-    class Sorting(Wrapper):
-        def select(self, state: Any, rows: Any) -> Any:
-            return self.inner.select(state, sorted(rows))
-
-    return with_backend(subject, Sorting)
+    def select(self, state: Any, rows: Any) -> Any:
+        return self.inner.select(state, sorted(rows))
 
 
-@fault("CA-53", CACHE, hard=True, blame=("CA",))
-def joined_rows_lose_their_padding(subject: Subject) -> Subject:
+@fault("CA-53", CACHE, with_cache, hard=True, blame=("CA",))
+class JoinedRowsLoseTheirPadding(DynamicCache):
     """When two caches are joined, the padding of the narrower one is taken for real columns."""
-    from soprano.backends.dynamic_cache import DynamicCache
 
-    class Joining(DynamicCache):
-        def join(self, network: Any, first: Any, second: Any) -> Any:
-            joined = super().join(network, first, second)
-            return replace(joined, mask=np.ones_like(joined.mask))
-
-    return with_cache(subject, Joining)
+    def join(self, network: Any, first: Any, second: Any) -> Any:
+        joined = super().join(network, first, second)
+        return replace(joined, mask=np.ones_like(joined.mask))
 
 
-@fault("CA-54", CACHE, hard=True, blame=("LM", "CA"))
-def padding_is_attended(subject: Subject) -> Subject:
+@fault("CA-54", CACHE, with_cache, hard=True, blame=("LM", "CA"))
+class PaddingIsAttended(DynamicCache):
     """The attention mask of a ragged prefill is dropped: later steps attend to the padding."""
-    from soprano.backends.dynamic_cache import DynamicCache
 
-    class Attending(DynamicCache):
-        def prefill(self, network: Any, ids: Any, lengths: Any) -> Output:
-            output = super().prefill(network, ids, lengths)
-            mask = np.ones_like(output.state.mask)
-            return output._replace(state=replace(output.state, mask=mask))
-
-    return with_cache(subject, Attending)
+    def prefill(self, network: Any, ids: Any, lengths: Any) -> Output:
+        output = super().prefill(network, ids, lengths)
+        mask = np.ones_like(output.state.mask)
+        return output._replace(state=replace(output.state, mask=mask))
 
 
-@fault("CA-55", CACHE, hard=True, blame=("CA",))
-def fork_shares_with_its_original(subject: Subject) -> Subject:
+@fault("CA-55", CACHE, with_backend, hard=True, blame=("CA",))
+class ForkSharesWithItsOriginal(Wrapper):
     """A fork is the same object: ids that the original reads are read by the copy too."""
 
-    class Sharing(Wrapper):
-        def fork(self, state: Any) -> Any:
-            state.heirs = [self.inner.fork(state)]
-            return state.heirs
+    def fork(self, state: Any) -> Any:
+        state.heirs = [self.inner.fork(state)]
+        return state.heirs
 
-        def step(self, ids: Any, state: Any) -> Output:
-            if isinstance(state, list):
-                state = state.pop()
-            output = self.inner.step(ids, state)
-            if hasattr(state, "heirs"):
-                state.heirs[:] = [self.inner.fork(output.state)]
-                output.state.heirs = state.heirs
-            return output
-
-    return with_backend(subject, Sharing)
+    def step(self, ids: Any, state: Any) -> Output:
+        if isinstance(state, list):
+            state = state.pop()
+        output = self.inner.step(ids, state)
+        if hasattr(state, "heirs"):
+            state.heirs[:] = [self.inner.fork(output.state)]
+            output.state.heirs = state.heirs
+        return output
 
 
-@fault("BA-02", BATCHING, hard=True, blame=("LM", "BA"))
-def batches_in_bfloat16(subject: Subject) -> Subject:
+@fault("BA-02", BATCHING, with_backend, hard=True, blame=("LM", "BA"))
+class BatchesInBfloat16(OutputWrapper):
     """For more than one row the library uses another kernel, which rounds to bfloat16."""
 
-    class Rounding(OutputWrapper):
-        def changed(self, output: Output) -> Output:
-            if len(output.logits) < 2:
-                return output
-            logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
-            return output._replace(logits=logits, hidden=hidden)
-
-    return with_backend(subject, Rounding)
+    def changed(self, output: Output) -> Output:
+        if len(output.logits) < 2:
+            return output
+        logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
+        return output._replace(logits=logits, hidden=hidden)
 
 
-@fault("CA-56", CACHE, hard=True, blame=("LM", "CA", "BA"))
-def kernel_for_four_rows(subject: Subject) -> Subject:
+@fault("CA-56", CACHE, with_backend, hard=True, blame=("LM", "CA", "BA"))
+class KernelForFourRows(OutputWrapper):
     """A kernel handles at most four rows: the fifth gets the output of the first."""
 
-    class Four(OutputWrapper):
-        def changed(self, output: Output) -> Output:
-            rows = np.arange(len(output.logits)) % 4
-            return output._replace(logits=output.logits[rows], hidden=output.hidden[rows])
-
-    return with_backend(subject, Four)
+    def changed(self, output: Output) -> Output:
+        rows = np.arange(len(output.logits)) % 4
+        return output._replace(logits=output.logits[rows], hidden=output.hidden[rows])
 
 
-@fault("CA-57", CACHE, hard=True)
-def prompts_known_by_their_beginning(subject: Subject) -> Subject:
+@fault("CA-57", CACHE, with_backend, hard=True)
+class PromptsKnownByTheirBeginning(Wrapper):
     """Prompts are cached by length and first eight ids, so that two prompts can collide."""
 
-    class Caching(Wrapper):
-        known: Any = None
+    known: Any = None
 
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            if len(ids) != 1:
-                return self.inner.prefill(ids, lengths)
-            self.known = self.known if self.known is not None else {}
-            key = int(lengths[0]), tuple(np.asarray(ids)[0, :8].tolist())
-            before, kept = self.known.get(key, (None, None))
-            output = self.inner.prefill(ids, lengths)
-            if before is None:
-                self.known[key] = output._replace(state=None), self.inner.fork(output.state)
-                return output
-            logits, hidden = before.logits.copy(), before.hidden.copy()
-            return Output(logits, hidden, self.inner.fork(kept))
-
-    return with_backend(subject, Caching)
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        if len(ids) != 1:
+            return self.inner.prefill(ids, lengths)
+        self.known = self.known if self.known is not None else {}
+        key = int(lengths[0]), tuple(np.asarray(ids)[0, :8].tolist())
+        before, kept = self.known.get(key, (None, None))
+        output = self.inner.prefill(ids, lengths)
+        if before is None:
+            self.known[key] = output._replace(state=None), self.inner.fork(output.state)
+            return output
+        logits, hidden = before.logits.copy(), before.hidden.copy()
+        return Output(logits, hidden, self.inner.fork(kept))
 
 
-@fault("CA-58", CACHE, hard=True, blame=("CA", "BA"))
-def joined_rows_in_the_other_order(subject: Subject) -> Subject:
+@fault("CA-58", CACHE, with_backend, hard=True, blame=("CA", "BA"))
+class JoinedRowsInTheOtherOrder(Wrapper):
     """Rows that join a batch come before the running ones instead of after them."""
 
-    class Swapped(Wrapper):
-        def join(self, first: Any, second: Any) -> Any:
-            return self.inner.join(second, first)
-
-    return with_backend(subject, Swapped)
+    def join(self, first: Any, second: Any) -> Any:
+        return self.inner.join(second, first)
 
 
-@fault("CA-59", CACHE, hard=True, blame=("CA",))
-def consumed_state_goes_on(subject: Subject) -> Subject:
+@fault("CA-59", CACHE, with_backend, hard=True, blame=("CA",))
+class ConsumedStateGoesOn(Wrapper):
     """A consumed state can be used again, although its cache has changed."""
 
-    class Reusing(Wrapper):
-        def step(self, ids: Any, state: Any) -> Output:
-            state.consumed = False
-            return self.inner.step(ids, state)
+    def step(self, ids: Any, state: Any) -> Output:
+        state.consumed = False
+        return self.inner.step(ids, state)
 
-        def fork(self, state: Any) -> Any:
-            state.consumed = False
-            return self.inner.fork(state)
+    def fork(self, state: Any) -> Any:
+        state.consumed = False
+        return self.inner.fork(state)
 
-        def select(self, state: Any, rows: Any) -> Any:
-            state.consumed = False
-            return self.inner.select(state, rows)
+    def select(self, state: Any, rows: Any) -> Any:
+        state.consumed = False
+        return self.inner.select(state, rows)
 
-        def join(self, first: Any, second: Any) -> Any:
-            first.consumed = second.consumed = False
-            return self.inner.join(first, second)
-
-    return with_backend(subject, Reusing)
+    def join(self, first: Any, second: Any) -> Any:
+        first.consumed = second.consumed = False
+        return self.inner.join(first, second)
 
 
-@fault("CA-61", CACHE, hard=True, blame=("LM",))
-def lengths_of_the_caller_are_kept(subject: Subject) -> Subject:
+@fault("CA-61", CACHE, with_backend, hard=True, blame=("LM",))
+class LengthsOfTheCallerAreKept(Wrapper):
     """A state keeps the caller's array of lengths, which the caller may overwrite."""
 
-    class Trusting(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            output = self.inner.prefill(ids, lengths)
-            output.state.lengths = lengths
-            return output
-
-    return with_backend(subject, Trusting)
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        output = self.inner.prefill(ids, lengths)
+        output.state.lengths = lengths
+        return output

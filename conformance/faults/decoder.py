@@ -71,15 +71,11 @@ def length_baked_in(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "frames", change)
 
 
-@fault("DE-07", DECODER)
-def magnitude_and_phase_interleaved(subject: Subject) -> Subject:
+@fault("DE-07", DECODER, with_weights)
+def magnitude_and_phase_interleaved(name: str, values: Float32) -> Float32:
     """The head's outputs are read as pairs of magnitude and phase instead of as two halves."""
-
-    def change(name: str, values: Float32) -> Float32:
-        head = name in ("head.out.weight", "head.out.bias")
-        return np.concatenate([values[0::2], values[1::2]]) if head else values
-
-    return with_weights(subject, change)
+    head = name in ("head.out.weight", "head.out.bias")
+    return np.concatenate([values[0::2], values[1::2]]) if head else values
 
 
 @fault("DE-08", DECODER, hard=True)
@@ -155,23 +151,20 @@ class DecodeWrapper(Wrapper):
         return self.changed(spectrum, hidden, lengths)
 
 
-@fault("BA-01", BATCHING, hard=True)
-def rows_padded_with_zeros(subject: Subject) -> Subject:
+@fault("BA-01", BATCHING, with_backend, hard=True)
+class RowsPaddedWithZeros(DecodeWrapper):
     """Shorter rows are padded on the left with zeros, which the convolutions read."""
 
-    class Padded(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            longest = int(np.max(lengths, initial=0))
-            for row, length in enumerate(lengths):
-                if 0 < length < longest:
-                    padded = np.zeros((1, longest, hidden.shape[2]), np.float32)
-                    padded[0, longest - length :] = hidden[row, :length]
-                    whole = self.inner.decode(padded, np.array([longest]))
-                    count = self.config.decoder.frames(int(length))
-                    spectrum[row, :, :count] = whole[0, :, -count:]
-            return spectrum
-
-    return with_backend(subject, Padded)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        longest = int(np.max(lengths, initial=0))
+        for row, length in enumerate(lengths):
+            if 0 < length < longest:
+                padded = np.zeros((1, longest, hidden.shape[2]), np.float32)
+                padded[0, longest - length :] = hidden[row, :length]
+                whole = self.inner.decode(padded, np.array([longest]))
+                count = self.config.decoder.frames(int(length))
+                spectrum[row, :, :count] = whole[0, :, -count:]
+        return spectrum
 
 
 @fault("DE-50", DECODER, hard=True)
@@ -205,41 +198,32 @@ def phase_in_half_precision(subject: Subject) -> Subject:
     return with_rounded_input(subject, lambda kind, name: name in ("head.Cos", "head.Sin"))
 
 
-@fault("DE-53", DECODER, hard=True)
-def conjugate_spectrum(subject: Subject) -> Subject:
+@fault("DE-53", DECODER, with_backend, hard=True)
+class ConjugateSpectrum(DecodeWrapper):
     """The imaginary part has the other sign, as with the other sign of the exponent."""
 
-    class Conjugate(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            return spectrum * np.array([1, -1], np.float32)
-
-    return with_backend(subject, Conjugate)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        return spectrum * np.array([1, -1], np.float32)
 
 
-@fault("DE-54", DECODER, hard=True)
-def long_utterances_lose_their_last_frame(subject: Subject) -> Subject:
+@fault("DE-54", DECODER, with_backend, hard=True)
+class LongUtterancesLoseTheirLastFrame(DecodeWrapper):
     """Beyond 20 tokens a rounded scale gives one frame less, which is filled with zeros."""
 
-    class Short(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            if hidden.shape[1] > 20:
-                spectrum[:, :, -1] = 0
-            return spectrum
-
-    return with_backend(subject, Short)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        if hidden.shape[1] > 20:
+            spectrum[:, :, -1] = 0
+        return spectrum
 
 
-@fault("DE-55", BATCHING, hard=True)
-def beyond_a_rows_frames_stands_noise(subject: Subject) -> Subject:
+@fault("DE-55", BATCHING, with_backend, hard=True)
+class BeyondARowsFramesStandsNoise(DecodeWrapper):
     """Beyond a shorter row's frames there is the output for padding instead of zeros."""
 
-    class Noisy(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            for row, length in enumerate(lengths):
-                spectrum[row, :, self.config.decoder.frames(int(length)) :] = 1e-3
-            return spectrum
-
-    return with_backend(subject, Noisy)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        for row, length in enumerate(lengths):
+            spectrum[row, :, self.config.decoder.frames(int(length)) :] = 1e-3
+        return spectrum
 
 
 @fault("DE-56", DECODER, hard=True)
@@ -258,41 +242,35 @@ def bias_of_one_norm_lost(subject: Subject) -> Subject:
     return with_tensor(subject, "decoder.final_layer_norm.bias", np.zeros_like)
 
 
-@fault("DE-58", DECODER, hard=True)
-def long_utterances_decoded_in_windows(subject: Subject) -> Subject:
+@fault("DE-58", DECODER, with_backend, hard=True)
+class LongUtterancesDecodedInWindows(Wrapper):
     """Beyond 48 tokens the decoder works in windows with one token too little of context."""
 
-    class Windowed(Wrapper):
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            if len(hidden) != 1 or int(lengths[0]) <= 48:
-                return self.inner.decode(hidden, lengths)
-            count, up = int(lengths[0]), self.inner.config.decoder.frames_per_token
-            parts = []
-            for start in range(0, count, 32):
-                stop, before = min(start + 32, count), max(start - 1, 0)
-                window = np.asarray(hidden)[:, before : min(stop + 2, count)]
-                frames = self.inner.decode(window, np.array([window.shape[1]]))
-                first = (start - before) * up
-                size = (stop - start) * up if stop < count else frames.shape[2] - first
-                parts.append(frames[:, :, first : first + size])
-            return np.concatenate(parts, axis=2)
-
-    return with_backend(subject, Windowed)
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        if len(hidden) != 1 or int(lengths[0]) <= 48:
+            return self.inner.decode(hidden, lengths)
+        count, up = int(lengths[0]), self.inner.config.decoder.frames_per_token
+        parts = []
+        for start in range(0, count, 32):
+            stop, before = min(start + 32, count), max(start - 1, 0)
+            window = np.asarray(hidden)[:, before : min(stop + 2, count)]
+            frames = self.inner.decode(window, np.array([window.shape[1]]))
+            first = (start - before) * up
+            size = (stop - start) * up if stop < count else frames.shape[2] - first
+            parts.append(frames[:, :, first : first + size])
+        return np.concatenate(parts, axis=2)
 
 
-@fault("DE-59", DECODER, hard=True)
-def sums_differ_from_run_to_run(subject: Subject) -> Subject:
+@fault("DE-59", DECODER, with_backend, hard=True)
+class SumsDifferFromRunToRun(DecodeWrapper):
     """Threads add their parts in varying order: the last bits differ from run to run."""
 
-    class Racing(DecodeWrapper):
-        calls = 0
+    calls = 0
 
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            self.calls += 1
-            noise = np.random.default_rng(self.calls).integers(-1, 2, spectrum.shape)
-            return (spectrum * (1 + noise * 2.0**-24)).astype(np.float32)
-
-    return with_backend(subject, Racing)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        self.calls += 1
+        noise = np.random.default_rng(self.calls).integers(-1, 2, spectrum.shape)
+        return (spectrum * (1 + noise * 2.0**-24)).astype(np.float32)
 
 
 @fault("DE-60", DECODER, hard=True, backends=TYPED_GRAPHS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conformance.faults.fault import SAMPLER, SYNTHESIS, fault
-from conformance.faults.plant import with_stages, with_voice
+from conformance.faults.plant import as_stage, with_stages, with_voice
 from conformance.faults.sampler import with_convention
 from conformance.subject import Subject
 from soprano.generate import Prompt, Token, generate
@@ -24,40 +24,31 @@ def retry_repeats_itself(subject: Subject) -> Subject:
     return with_stages(subject, uniforms=lambda seed, sentence, attempt=0: uniforms(seed, sentence))
 
 
-@fault("SA-16", SAMPLER, hard=True)
-def reseeded_before_every_draw(subject: Subject) -> Subject:
+@fault("SA-16", SAMPLER, as_stage("uniforms"), hard=True)
+def reseeded_before_every_draw(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """The generator is seeded again before each draw, so that all tokens get the same uniform."""
-
-    def repeated(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
-        while True:
-            yield next(uniforms(seed, sentence, attempt))
-
-    return with_stages(subject, uniforms=repeated)
+    while True:
+        yield next(uniforms(seed, sentence, attempt))
 
 
-@fault("SA-17", SAMPLER)
-def seed_ignored(subject: Subject) -> Subject:
+@fault("SA-17", SAMPLER, as_stage("uniforms"))
+def seed_ignored(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """Draws come from the library's global generator, and the seed has no effect."""
-
-    def unseeded(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
-        while True:
-            yield float(np.random.random())
-
-    return with_stages(subject, uniforms=unseeded)
+    while True:
+        yield float(np.random.random())
 
 
-@fault("SA-19", SAMPLER, hard=True, blame=("SA", "GE"))
-def draws_depend_on_the_batch(subject: Subject) -> Subject:
+@fault("SA-19", SAMPLER, as_stage("generate"), hard=True, blame=("SA", "GE"))
+def draws_depend_on_the_batch(
+    stages: Stages, prompts: Any, *, batch_size: int = 1
+) -> Iterator[Token]:
     """In a batch of B, each utterance takes B uniforms a token and uses the last."""
 
-    def faulty(stages: Stages, prompts: Any, *, batch_size: int = 1) -> Iterator[Token]:
-        def strided(prompt: Prompt) -> Prompt:
-            kept = islice(prompt.uniforms, batch_size - 1, None, batch_size)
-            return replace(prompt, uniforms=kept)
+    def strided(prompt: Prompt) -> Prompt:
+        kept = islice(prompt.uniforms, batch_size - 1, None, batch_size)
+        return replace(prompt, uniforms=kept)
 
-        return generate(stages, map(strided, prompts), batch_size=batch_size)
-
-    return with_stages(subject, generate=faulty)
+    return generate(stages, map(strided, prompts), batch_size=batch_size)
 
 
 @fault("SA-53", SAMPLER, hard=True)
@@ -82,11 +73,7 @@ def every_sentence_draws_alike(subject: Subject) -> Subject:
     return with_voice(subject, lambda stages: replace(stages, uniforms=first))
 
 
-@fault("SA-60", SAMPLER, hard=True)
-def draws_of_single_precision(subject: Subject) -> Subject:
+@fault("SA-60", SAMPLER, as_stage("uniforms"), hard=True)
+def draws_of_single_precision(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """The generator gives 24 random bits instead of 53."""
-
-    def coarse(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
-        return (np.floor(u * 2**24) / 2**24 for u in uniforms(seed, sentence, attempt))
-
-    return with_stages(subject, uniforms=coarse)
+    return (np.floor(u * 2**24) / 2**24 for u in uniforms(seed, sentence, attempt))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from conformance.contract.reader import STAGES
 from conformance.subject import Subject
@@ -70,6 +73,7 @@ CATALOGUE: dict[str, Fault] = {}
 def fault(
     number: str,
     stage: Stage,
+    by: Callable[[Subject, Any], Subject] | None = None,
     *,
     hard: bool = False,
     harmless: bool = False,
@@ -77,21 +81,29 @@ def fault(
     threads: int = 1,
     blame: tuple[str, ...] = (),
     backends: tuple[str, ...] = (),
-) -> Callable[[Plant], Plant]:
-    """Add a function to the catalogue; its name and docstring are the fault's name and story.
+) -> Callable[[Any], Any]:
+    """Add a fault to the catalogue under the decorated object's name, with its docstring as story.
 
+    The object is a function `Subject -> Subject`; or, with `by`, a faulty part that
+    `by(subject, part)` plants.
     `hard` means small in size, or visible only in batches, in long sequences, at a boundary, for
     certain inputs or after many steps.
     """
 
-    def add(plant: Plant) -> Plant:
-        name = plant.__name__.replace("_", "-")
-        story = " ".join((plant.__doc__ or "").split())
+    def add(part: Any) -> Any:
+        # A class is named like a function: FirstSampleLost -> first-sample-lost.
+        name = re.sub(r"_|(?<!^)(?=[A-Z])", "-", part.__name__).lower()
+        story = " ".join((part.__doc__ or "").split())
         if number in CATALOGUE or not story:
             raise ValueError(f"{number} ({name}) is in the catalogue already, or has no docstring")
+        plant: Plant = partial(_plant, by, part) if by else part
         CATALOGUE[number] = Fault(
             number, name, stage, story, plant, hard, harmless, model, threads, blame, backends
         )
-        return plant
+        return part
 
     return add
+
+
+def _plant(by: Callable[[Subject, Any], Subject], part: Any, subject: Subject) -> Subject:
+    return by(subject, part)

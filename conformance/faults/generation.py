@@ -13,6 +13,7 @@ from conformance.faults.fault import BATCHING, HIDDEN, LOOP, STREAMING, SYNTHESI
 from conformance.faults.hidden_states import with_tokens_changed
 from conformance.faults.plant import (
     Wrapper,
+    as_stage,
     with_advance,
     with_stages,
     with_streamed_path,
@@ -44,30 +45,27 @@ def slot_keeps_its_history(subject: Subject) -> Subject:
     return with_advance(subject, faulty)
 
 
-@fault("GE-51", LOOP, hard=True)
-def history_lacks_the_last_id(subject: Subject) -> Subject:
+@fault("GE-51", LOOP, with_advance, hard=True)
+def history_lacks_the_last_id(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
     """The penalty is applied before the last id is added to the history."""
 
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        def sample(logits: Any, history: list[int], options: Any, uniform: Any) -> int:
-            known = history[:-1] if generation.ids else history
-            return stages.sample(logits, known, options, uniform)
+    def sample(logits: Any, history: list[int], options: Any, uniform: Any) -> int:
+        known = history[:-1] if generation.ids else history
+        return stages.sample(logits, known, options, uniform)
 
-        return advance(replace(stages, sample=sample), generation, logits, hidden)
-
-    return with_advance(subject, faulty)
+    return advance(replace(stages, sample=sample), generation, logits, hidden)
 
 
-@fault("GE-52", LOOP, hard=True)
-def draw_taken_by_greedy_rows_too(subject: Subject) -> Subject:
+@fault("GE-52", LOOP, with_advance, hard=True)
+def draw_taken_by_greedy_rows_too(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
     """Every token takes a uniform, also at temperature 0."""
-
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        if not generation.prompt.sampling.temperature:
-            next(generation.prompt.uniforms, None)
-        return advance(stages, generation, logits, hidden)
-
-    return with_advance(subject, faulty)
+    if not generation.prompt.sampling.temperature:
+        next(generation.prompt.uniforms, None)
+    return advance(stages, generation, logits, hidden)
 
 
 @fault("GE-53", LOOP, hard=True)
@@ -87,19 +85,15 @@ def prompts_padded_on_the_left(subject: Subject) -> Subject:
     return with_stages(subject, generate=faulty)
 
 
-@fault("GE-54", LOOP, hard=True)
-def tokens_come_with_the_next_step(subject: Subject) -> Subject:
+@fault("GE-54", LOOP, as_stage("generate"), hard=True)
+def tokens_come_with_the_next_step(stages: Stages, prompts: Any, **options: int) -> Iterator[Token]:
     """A token is yielded only after the next step has been computed."""
-
-    def delayed(stages: Stages, prompts: Any, **options: int) -> Iterator[Token]:
-        held: list[Token] = []
-        for token in generate(stages, prompts, **options):
-            held.append(token)
-            if len(held) > 1:
-                yield held.pop(0)
-        yield from held
-
-    return with_stages(subject, generate=delayed)
+    held: list[Token] = []
+    for token in generate(stages, prompts, **options):
+        held.append(token)
+        if len(held) > 1:
+            yield held.pop(0)
+    yield from held
 
 
 @fault("GE-55", HIDDEN, hard=True, blame=("GE", "SY"))
@@ -134,61 +128,49 @@ def with_batch_voice(subject: Subject, kind: Callable[..., SopranoTTS]) -> Subje
     return replace(subject, voice=lambda model, stages: kind(model, stages=stages))
 
 
-@fault("SY-52", SYNTHESIS, blame=("SY", "ST"))
-def pause_between_sentences(subject: Subject) -> Subject:
+@fault("SY-52", SYNTHESIS, with_batch_voice, blame=("SY", "ST"))
+class PauseBetweenSentences(BatchVoice):
     """A tenth of a second of silence is added between sentences."""
 
-    class Pausing(BatchVoice):
-        def made(self, audio: Audio) -> Audio:
-            pause = np.zeros(audio.sample_rate // 10, np.float32)
-            parts: list[Any] = []
-            sentences, start = [], 0
-            for sentence in audio.sentences:
-                parts += [audio.samples[slice(*sentence.range)], pause]
-                stop = start + len(parts[-2]) + len(pause)
-                sentences.append(replace(sentence, start=start, stop=stop))
-                start = stop
-            sentences[-1] = replace(sentences[-1], stop=start - len(pause))
-            return replace(audio, samples=np.concatenate(parts[:-1]), sentences=sentences)
-
-    return with_batch_voice(subject, Pausing)
+    def made(self, audio: Audio) -> Audio:
+        pause = np.zeros(audio.sample_rate // 10, np.float32)
+        parts: list[Any] = []
+        sentences, start = [], 0
+        for sentence in audio.sentences:
+            parts += [audio.samples[slice(*sentence.range)], pause]
+            stop = start + len(parts[-2]) + len(pause)
+            sentences.append(replace(sentence, start=start, stop=stop))
+            start = stop
+        sentences[-1] = replace(sentences[-1], stop=start - len(pause))
+        return replace(audio, samples=np.concatenate(parts[:-1]), sentences=sentences)
 
 
-@fault("SY-53", BATCHING, hard=True, blame=("SY", "BA"))
-def texts_come_sorted_by_length(subject: Subject) -> Subject:
+@fault("SY-53", BATCHING, with_batch_voice, hard=True, blame=("SY", "BA"))
+class TextsComeSortedByLength(BatchVoice):
     """Texts are sorted by length to fill batches better, and not put back in order."""
 
-    class Sorting(BatchVoice):
-        def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
-            return sorted(texts, key=len)
-
-    return with_batch_voice(subject, Sorting)
+    def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+        return sorted(texts, key=len)
 
 
-@fault("SY-55", SYNTHESIS, hard=True, blame=("SY",))
-def one_retry_too_many(subject: Subject) -> Subject:
+@fault("SY-55", SYNTHESIS, with_batch_voice, hard=True, blame=("SY",))
+class OneRetryTooMany(BatchVoice):
     """A stuck utterance is generated once more than `retries` allows."""
 
-    class Retrying(BatchVoice):
-        def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
-            if options.get("retries"):
-                options["retries"] += 1
-            return texts
-
-    return with_batch_voice(subject, Retrying)
+    def given(self, texts: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+        if options.get("retries"):
+            options["retries"] += 1
+        return texts
 
 
-@fault("SY-56", SYNTHESIS, hard=True, blame=("SY", "ST"))
-def stream_ignores_the_options(subject: Subject) -> Subject:
+@fault("SY-56", SYNTHESIS, with_batch_voice, hard=True, blame=("SY", "ST"))
+class StreamIgnoresTheOptions(SopranoTTS):
     """The streamed path uses the seed and the temperature and ignores the other options."""
 
-    class Ignoring(SopranoTTS):
-        def infer_stream(self, text: str, **options: Any) -> Iterator[AudioChunk]:
-            ignored = ("top_p", "top_k", "repetition_penalty")
-            kept = {name: value for name, value in options.items() if name not in ignored}
-            return super().infer_stream(text, **kept)
-
-    return with_batch_voice(subject, Ignoring)
+    def infer_stream(self, text: str, **options: Any) -> Iterator[AudioChunk]:
+        ignored = ("top_p", "top_k", "repetition_penalty")
+        kept = {name: value for name, value in options.items() if name not in ignored}
+        return super().infer_stream(text, **kept)
 
 
 @fault("SY-57", SYNTHESIS, hard=True, blame=("SY",))
@@ -204,37 +186,31 @@ def states_kept_for_later(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(remembered))
 
 
-@fault("SY-58", SYNTHESIS, hard=True, blame=("SY",))
-def ranges_in_whole_frames(subject: Subject) -> Subject:
+@fault("SY-58", SYNTHESIS, with_batch_voice, hard=True, blame=("SY",))
+class RangesInWholeFrames(BatchVoice):
     """A sentence's range of samples is computed from its tokens, one more than it has samples."""
 
-    class Counting(BatchVoice):
-        def made(self, audio: Audio) -> Audio:
-            size, start, sentences = self.config.decoder.samples_per_token, 0, []
-            for sentence in audio.sentences:
-                stop = start + len(sentence.token_ids) * size
-                sentences.append(replace(sentence, start=start, stop=stop))
-                start = stop
-            return replace(audio, sentences=sentences)
-
-    return with_batch_voice(subject, Counting)
+    def made(self, audio: Audio) -> Audio:
+        size, start, sentences = self.config.decoder.samples_per_token, 0, []
+        for sentence in audio.sentences:
+            stop = start + len(sentence.token_ids) * size
+            sentences.append(replace(sentence, start=start, stop=stop))
+            start = stop
+        return replace(audio, sentences=sentences)
 
 
-@fault("SY-59", BATCHING, hard=True, blame=("SY", "BA"))
-def sentences_numbered_through_the_batch(subject: Subject) -> Subject:
+@fault("SY-59", BATCHING, with_batch_voice, hard=True, blame=("SY", "BA"))
+class SentencesNumberedThroughTheBatch(SopranoTTS):
     """A sentence's uniforms depend on its index in the batch instead of in its text."""
 
-    class Numbering(SopranoTTS):
-        def infer_batch(self, *arguments: Any, **options: Any) -> list[Audio]:
-            indices: dict[int, Iterator[int]] = {}  # by attempt
+    def infer_batch(self, *arguments: Any, **options: Any) -> list[Audio]:
+        indices: dict[int, Iterator[int]] = {}  # by attempt
 
-            def numbered(seed: int, sentence: int, attempt: int) -> Iterator[float]:
-                return uniforms(seed, next(indices.setdefault(attempt, count())), attempt)
+        def numbered(seed: int, sentence: int, attempt: int) -> Iterator[float]:
+            return uniforms(seed, next(indices.setdefault(attempt, count())), attempt)
 
-            stages = replace(self.stages, uniforms=numbered)
-            return SopranoTTS(self.model, stages=stages).infer_batch(*arguments, **options)
-
-    return with_batch_voice(subject, Numbering)
+        stages = replace(self.stages, uniforms=numbered)
+        return SopranoTTS(self.model, stages=stages).infer_batch(*arguments, **options)
 
 
 @fault("ST-56", STREAMING, hard=True)
@@ -243,13 +219,9 @@ def chunk_as_soon_as_anything_is_ready(subject: Subject) -> Subject:
     return with_stages(subject, stream=lambda stages, tokens, size: stream(stages, tokens, 1))
 
 
-@fault("ST-57", STREAMING, hard=True, blame=("SY", "ST"))
-def stream_numbers_every_sentence_zero(subject: Subject) -> Subject:
+@fault("ST-57", STREAMING, with_streamed_path, hard=True, blame=("SY", "ST"))
+def stream_numbers_every_sentence_zero(stages: Stages) -> Stages:
     """The streamed path gives every sentence the uniforms of the first one."""
-
-    def changed(stages: Stages) -> Stages:
-        return replace(
-            stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, 0, attempt)
-        )
-
-    return with_streamed_path(subject, changed)
+    return replace(
+        stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, 0, attempt)
+    )

@@ -28,7 +28,7 @@ from conformance.faults.network_hooks import (
     with_standard_networks,
     with_weights,
 )
-from conformance.faults.plant import Wrapper, with_backend, with_stages
+from conformance.faults.plant import Wrapper, as_stage, with_backend, with_stages
 from conformance.faults.positions import with_positions
 from conformance.faults.streaming import WindowedDecoder, streamed_by
 from conformance.oracle.parametric_stages import Istft, Sampler
@@ -124,33 +124,26 @@ def three_tokens_of_context(subject: Subject) -> Subject:
     return with_stages(subject, stream=streamed_by(three))
 
 
-@fault("OK-07", LANGUAGE_MODEL, harmless=True)
-def an_ulp_of_noise(subject: Subject) -> Subject:
+@fault("OK-07", LANGUAGE_MODEL, with_backend, harmless=True)
+class AnUlpOfNoise(Wrapper):
     """Logits, hidden states and spectra have an ulp of noise, which can decide near ties."""
 
-    class Noisy(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            output = self.inner.prefill(ids, lengths)
-            return output._replace(logits=ulps(output.logits, 1), hidden=ulps(output.hidden, 2))
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        output = self.inner.prefill(ids, lengths)
+        return output._replace(logits=ulps(output.logits, 1), hidden=ulps(output.hidden, 2))
 
-        def step(self, ids: Any, state: Any) -> Output:
-            output = self.inner.step(ids, state)
-            return output._replace(logits=ulps(output.logits, 3), hidden=ulps(output.hidden, 4))
+    def step(self, ids: Any, state: Any) -> Output:
+        output = self.inner.step(ids, state)
+        return output._replace(logits=ulps(output.logits, 3), hidden=ulps(output.hidden, 4))
 
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            return ulps(self.inner.decode(hidden, lengths), 5)
-
-    return with_backend(subject, Noisy)
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        return ulps(self.inner.decode(hidden, lengths), 5)
 
 
-@fault("OK-08", CACHE, harmless=True)
-def cache_copied_at_every_step(subject: Subject) -> Subject:
+@fault("OK-08", CACHE, with_cache_values, harmless=True)
+def cache_copied_at_every_step(values: Any) -> Any:
     """The KV cache is copied in another memory order at every step."""
-
-    def reordered(values: Any) -> Any:
-        return np.ascontiguousarray(values.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
-
-    return with_cache_values(subject, reordered)
+    return np.ascontiguousarray(values.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
 
 
 @fault("OK-09", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
@@ -183,21 +176,18 @@ def positions_moved_together(subject: Subject) -> Subject:
     return with_positions(subject, lambda positions, stepping: positions + 1)
 
 
-@fault("OK-12", CACHE, harmless=True)
-def prompts_read_one_by_one(subject: Subject) -> Subject:
+@fault("OK-12", CACHE, with_backend, harmless=True)
+class PromptsReadOneByOne(Wrapper):
     """A prompt of one row is read id by id, without a prefill graph."""
 
-    class Stepping(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            ids, size = np.asarray(ids), self.config.language_model.vocab_size
-            if len(ids) != 1 or ids.min() < 0 or ids.max() >= size:
-                return self.inner.prefill(ids, lengths)  # rejects wrong ids
-            output = self.inner.prefill(ids[:, :1], np.array([1]))
-            for i in ids[0, 1 : lengths[0]]:
-                output = self.inner.step(np.array([i]), output.state)
-            return output
-
-    return with_backend(subject, Stepping)
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        ids, size = np.asarray(ids), self.config.language_model.vocab_size
+        if len(ids) != 1 or ids.min() < 0 or ids.max() >= size:
+            return self.inner.prefill(ids, lengths)  # rejects wrong ids
+        output = self.inner.prefill(ids[:, :1], np.array([1]))
+        for i in ids[0, 1 : lengths[0]]:
+            output = self.inner.step(np.array([i]), output.state)
+        return output
 
 
 @fault("OK-13", SAMPLER, harmless=True)
@@ -206,57 +196,47 @@ def sampler_sorts_otherwise(subject: Subject) -> Subject:
     return with_stages(subject, sample=Sampler())
 
 
-@fault("OK-17", SAMPLER, harmless=True)
-def temperature_before_the_penalty(subject: Subject) -> Subject:
+@fault("OK-17", SAMPLER, as_stage("sample"), harmless=True)
+def temperature_before_the_penalty(logits: Any, history: Any, options: Any, uniform: Any) -> int:
     """Logits are divided by the temperature before the penalty is applied: the two commute."""
-
-    def divided_first(logits: Any, history: Any, options: Any, uniform: Any) -> int:
-        temperature = options.temperature or 1.0
-        divided = np.asarray(logits, np.float64) / temperature
-        rest = replace(options, temperature=float(bool(options.temperature)))
-        return sample(divided, history, rest, uniform)
-
-    return with_stages(subject, sample=divided_first)
+    temperature = options.temperature or 1.0
+    divided = np.asarray(logits, np.float64) / temperature
+    rest = replace(options, temperature=float(bool(options.temperature)))
+    return sample(divided, history, rest, uniform)
 
 
-@fault("OK-14", LANGUAGE_MODEL, harmless=True)
-def no_batches_declared(subject: Subject) -> Subject:
+@fault("OK-14", LANGUAGE_MODEL, with_backend, harmless=True)
+class NoBatchesDeclared(Wrapper):
     """The backend declares that it supports neither select nor join nor fork."""
 
-    class Single(Wrapper):
-        @property
-        def capabilities(self) -> Any:
-            return replace(self.inner.capabilities, select=False, join=False, fork=False)
+    @property
+    def capabilities(self) -> Any:
+        return replace(self.inner.capabilities, select=False, join=False, fork=False)
 
-        def select(self, state: Any, rows: Any) -> Any:
-            raise AssertionError("select was not declared")
+    def select(self, state: Any, rows: Any) -> Any:
+        raise AssertionError("select was not declared")
 
-        def join(self, first: Any, second: Any) -> Any:
-            raise AssertionError("join was not declared")
+    def join(self, first: Any, second: Any) -> Any:
+        raise AssertionError("join was not declared")
 
-        def fork(self, state: Any) -> Any:
-            raise BackendError("fork was not declared")
-
-    return with_backend(subject, Single)
+    def fork(self, state: Any) -> Any:
+        raise BackendError("fork was not declared")
 
 
-@fault("OK-15", DECODER, harmless=True)
-def rows_decoded_one_by_one(subject: Subject) -> Subject:
+@fault("OK-15", DECODER, with_backend, harmless=True)
+class RowsDecodedOneByOne(Wrapper):
     """A batch of hidden states is decoded row by row."""
 
-    class Single(Wrapper):
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            if len(hidden) < 2:
-                return self.inner.decode(hidden, lengths)
-            rows = [
-                self.inner.decode(hidden[i : i + 1, : lengths[i]], np.array([lengths[i]]))
-                for i in range(len(hidden))
-            ]
-            frames = max(row.shape[2] for row in rows)
-            wide = [np.pad(r, ((0, 0), (0, 0), (0, frames - r.shape[2]), (0, 0))) for r in rows]
-            return np.concatenate(wide)
-
-    return with_backend(subject, Single)
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        if len(hidden) < 2:
+            return self.inner.decode(hidden, lengths)
+        rows = [
+            self.inner.decode(hidden[i : i + 1, : lengths[i]], np.array([lengths[i]]))
+            for i in range(len(hidden))
+        ]
+        frames = max(row.shape[2] for row in rows)
+        wide = [np.pad(r, ((0, 0), (0, 0), (0, frames - r.shape[2]), (0, 0))) for r in rows]
+        return np.concatenate(wide)
 
 
 @fault("OK-16", DECODER, harmless=True, backends=GRAPHS)
@@ -313,13 +293,9 @@ def norms_by_the_reciprocal(subject: Subject) -> Subject:
     )
 
 
-@fault("OK-21", SAMPLER, harmless=True)
-def draws_taken_in_blocks(subject: Subject) -> Subject:
+@fault("OK-21", SAMPLER, as_stage("uniforms"), harmless=True)
+def draws_taken_in_blocks(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """An utterance's uniforms are taken from its stream twelve at a time."""
-
-    def in_blocks(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
-        stream = uniforms(seed, sentence, attempt)
-        while True:
-            yield from [next(stream) for _ in range(12)]
-
-    return with_stages(subject, uniforms=in_blocks)
+    stream = uniforms(seed, sentence, attempt)
+    while True:
+        yield from [next(stream) for _ in range(12)]

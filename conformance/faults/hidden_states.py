@@ -56,29 +56,21 @@ def stream_shifted_by_one(subject: Subject) -> Subject:
     return with_streamed_path(subject, with_tokens_changed(shifted))
 
 
-@fault("HS-02", HIDDEN)
-def extra_tail_state(subject: Subject) -> Subject:
+@fault("HS-02", HIDDEN, with_advance)
+def extra_tail_state(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
     """States are collected before the id is tested: the one that predicts [STOP] is decoded."""
-
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        token = advance(stages, generation, logits, hidden)
-        if token.finish != "stop":
-            return token
-        return replace(token, id=stages.config.language_model.eos_token_id, hidden=hidden)
-
-    return with_advance(subject, faulty)
+    token = advance(stages, generation, logits, hidden)
+    if token.finish != "stop":
+        return token
+    return replace(token, id=stages.config.language_model.eos_token_id, hidden=hidden)
 
 
-@fault("HS-03", HIDDEN)
-def first_state_dropped(subject: Subject) -> Subject:
+@fault("HS-03", HIDDEN, with_advance)
+def first_state_dropped(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
     """The state of prefill is counted as the prompt's and not decoded."""
-
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        first = not generation.ids
-        token = advance(stages, generation, logits, hidden)
-        return replace(token, hidden=None) if first else token
-
-    return with_advance(subject, faulty)
+    first = not generation.ids
+    token = advance(stages, generation, logits, hidden)
+    return replace(token, hidden=None) if first else token
 
 
 @fault("HS-04", SYNTHESIS, hard=True, blame=("GE", "SY"))
@@ -92,33 +84,27 @@ def last_state_lost_on_length(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(dropped))
 
 
-@fault("HS-06", HIDDEN, hard=True)
-def one_buffer_for_every_step(subject: Subject) -> Subject:
+@fault("HS-06", HIDDEN, with_backend, hard=True)
+class OneBufferForEveryStep(Wrapper):
     """Each step returns its states in one array, which the next step overwrites."""
 
-    class Aliased(Wrapper):
-        buffer: Any = None
+    buffer: Any = None
 
-        def step(self, ids: Any, state: Any) -> Output:
-            output = self.inner.step(ids, state)
-            if self.buffer is None or self.buffer.shape != output.hidden.shape:
-                self.buffer = output.hidden.copy()
-            self.buffer[...] = output.hidden
-            return output._replace(hidden=self.buffer)
-
-    return with_backend(subject, Aliased)
+    def step(self, ids: Any, state: Any) -> Output:
+        output = self.inner.step(ids, state)
+        if self.buffer is None or self.buffer.shape != output.hidden.shape:
+            self.buffer = output.hidden.copy()
+        self.buffer[...] = output.hidden
+        return output._replace(hidden=self.buffer)
 
 
-@fault("HS-08", HIDDEN, hard=True, blame=("LM", "GE", "DE", "SY"))
-def every_axis_squeezed(subject: Subject) -> Subject:
+@fault("HS-08", HIDDEN, with_backend, hard=True, blame=("LM", "GE", "DE", "SY"))
+class EveryAxisSqueezed(Wrapper):
     """Axes of size 1 are squeezed, so that one row or one token changes the shape."""
 
-    class Squeezed(Wrapper):
-        def decode(self, hidden: Any, lengths: Any) -> Any:
-            spectrum = self.inner.decode(hidden, lengths)
-            return spectrum.squeeze() if hidden.shape[1] < 2 else spectrum
-
-    return with_backend(subject, Squeezed)
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        spectrum = self.inner.decode(hidden, lengths)
+        return spectrum.squeeze() if hidden.shape[1] < 2 else spectrum
 
 
 @fault("HS-10", SYNTHESIS, blame=("GE", "SY"))
@@ -165,28 +151,23 @@ def euclidean_distance_between_states(subject: Subject) -> Subject:
     return stuck_by(subject, 2, lambda run: max(run - 1, 0))
 
 
-@fault("HS-50", HIDDEN, hard=True)
-def limit_met_one_token_late(subject: Subject) -> Subject:
+@fault("HS-50", HIDDEN, with_advance, hard=True)
+def limit_met_one_token_late(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
     """The limit of new tokens is tested before the token is counted."""
-
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        later = replace(generation.prompt, max_new_tokens=generation.prompt.max_new_tokens + 1)
-        return advance(stages, replace(generation, prompt=later), logits, hidden)
-
-    return with_advance(subject, faulty)
+    later = replace(generation.prompt, max_new_tokens=generation.prompt.max_new_tokens + 1)
+    return advance(stages, replace(generation, prompt=later), logits, hidden)
 
 
-@fault("HS-51", SYNTHESIS, hard=True, blame=("SY",))
-def states_of_a_sentence_in_another_type(subject: Subject) -> Subject:
+@fault("HS-51", SYNTHESIS, with_offline_path, hard=True, blame=("SY",))
+def states_of_a_sentence_in_another_type(stages: Stages) -> Stages:
     """States are stored in half precision until they are decoded."""
 
-    def changed(stages: Stages) -> Stages:
-        def decode(hidden: Any, lengths: Any) -> Any:
-            return stages.decode(hidden.astype(np.float16).astype(np.float32), lengths)
+    def decode(hidden: Any, lengths: Any) -> Any:
+        return stages.decode(hidden.astype(np.float16).astype(np.float32), lengths)
 
-        return replace(stages, decode=decode)
-
-    return with_offline_path(subject, changed)
+    return replace(stages, decode=decode)
 
 
 @fault("HS-52", SYNTHESIS, hard=True, blame=("SY", "ST"))
@@ -208,13 +189,9 @@ def last_state_said_twice(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(repeated))
 
 
-@fault("HS-54", SYNTHESIS, hard=True, blame=("SY",))
-def retries_keep_the_first_attempt(subject: Subject) -> Subject:
+@fault("HS-54", SYNTHESIS, with_voice, hard=True, blame=("SY",))
+def retries_keep_the_first_attempt(stages: Stages) -> Stages:
     """A stuck utterance is generated again with the uniforms of its first attempt."""
-
-    def changed(stages: Stages) -> Stages:
-        return replace(
-            stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, sentence, 0)
-        )
-
-    return with_voice(subject, changed)
+    return replace(
+        stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, sentence, 0)
+    )

@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.faults.fault import ISTFT, SYNTHESIS, fault
 from conformance.faults.network_hooks import patch
-from conformance.faults.plant import with_offline_path, with_stages, with_voice
+from conformance.faults.plant import as_stage, with_offline_path, with_stages, with_voice
 from conformance.oracle.conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft
 from conformance.subject import Subject
@@ -108,15 +108,13 @@ def hop_assumed_a_quarter(subject: Subject) -> Subject:
     return with_convention(subject, "a hop of a quarter of the window")
 
 
-@fault("IS-55", ISTFT, hard=True)
-def layouts_guessed_by_size(subject: Subject) -> Subject:
+@fault("IS-55", ISTFT, as_stage("istft"), hard=True)
+def layouts_guessed_by_size(
+    spectrum: Any, config: Any, layout: str = "bft2", **options: Any
+) -> Any:
     """The layout is guessed from the axis that has two elements, and the given one is ignored."""
-
-    def guessing(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
-        guessed = "bft2" if np.shape(spectrum)[-1:] == (2,) else "b2ft"
-        return istft(spectrum, config, guessed, **options)
-
-    return with_stages(subject, istft=guessing)
+    guessed = "bft2" if np.shape(spectrum)[-1:] == (2,) else "b2ft"
+    return istft(spectrum, config, guessed, **options)
 
 
 @fault("IS-58", ISTFT, hard=True)
@@ -184,41 +182,35 @@ def lead_in_silenced(subject: Subject) -> Subject:
     return with_samples_changed(subject, lambda stages, s: streamed(stages, s, 0), streamed)
 
 
-@fault("ST-07", SYNTHESIS, blame=("SY", "ST"))
-def level_of_the_offline_path(subject: Subject) -> Subject:
+@fault("ST-07", SYNTHESIS, with_offline_path, blame=("SY", "ST"))
+def level_of_the_offline_path(stages: Stages) -> Stages:
     """Offline audio is scaled to its peak; a stream, whose peak is unknown, is not."""
 
-    def changed(stages: Stages) -> Stages:
-        def normalised(*arguments: Any, **options: Any) -> Any:
-            samples = stages.istft(*arguments, **options)
-            return samples / np.abs(samples).max() if samples.any() else samples
+    def normalised(*arguments: Any, **options: Any) -> Any:
+        samples = stages.istft(*arguments, **options)
+        return samples / np.abs(samples).max() if samples.any() else samples
 
-        return replace(stages, istft=normalised)
-
-    return with_offline_path(subject, changed)
+    return replace(stages, istft=normalised)
 
 
-@fault("IS-56", SYNTHESIS, hard=True, blame=("SY",))
-def first_sample_lost(subject: Subject) -> Subject:
+@fault("IS-56", SYNTHESIS, with_voice, hard=True, blame=("SY",))
+def first_sample_lost(stages: Stages) -> Stages:
     """A ring buffer begins at its second sample: all audio is one sample early."""
 
-    def changed(stages: Stages) -> Stages:
-        def early_istft(*arguments: Any, **options: Any) -> Any:
-            samples = stages.istft(*arguments, **options)
-            return np.concatenate([samples[:, 1:], samples[:, -1:]], axis=1)
+    def early_istft(*arguments: Any, **options: Any) -> Any:
+        samples = stages.istft(*arguments, **options)
+        return np.concatenate([samples[:, 1:], samples[:, -1:]], axis=1)
 
-        def early_stream(own: Stages, tokens: Any, size: int) -> Iterator[tuple[Any, Any]]:
-            chunks = list(stages.stream(own, tokens, size))
-            whole = np.concatenate([samples for samples, _ in chunks])
-            whole = np.append(whole[1:], whole[-1:])
-            start = 0
-            for samples, finish in chunks:
-                yield whole[start : start + len(samples)], finish
-                start += len(samples)
+    def early_stream(own: Stages, tokens: Any, size: int) -> Iterator[tuple[Any, Any]]:
+        chunks = list(stages.stream(own, tokens, size))
+        whole = np.concatenate([samples for samples, _ in chunks])
+        whole = np.append(whole[1:], whole[-1:])
+        start = 0
+        for samples, finish in chunks:
+            yield whole[start : start + len(samples)], finish
+            start += len(samples)
 
-        return replace(stages, istft=early_istft, stream=early_stream)
-
-    return with_voice(subject, changed)
+    return replace(stages, istft=early_istft, stream=early_stream)
 
 
 @fault("IS-57", SYNTHESIS, hard=True, blame=("SY",))

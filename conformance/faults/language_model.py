@@ -77,30 +77,22 @@ def queries_and_keys_not_normed(subject: Subject) -> Subject:
     return with_rms_norm(with_layers(subject, layer), change)
 
 
-@fault("LM-50", LANGUAGE_MODEL, model="heads")
-def query_heads_take_turns(subject: Subject) -> Subject:
+@fault("LM-50", LANGUAGE_MODEL, with_weights, model="heads")
+def query_heads_take_turns(name: str, values: Float32) -> Float32:
+    # Query heads in another order, and the output projection's columns with them.
     """Query head h uses key head h mod 2 instead of h // 3: the groups are interleaved."""
-
-    def change(name: str, values: Float32) -> Float32:
-        # Query heads in another order, and the output projection's columns with them.
-        order = [0, 2, 4, 1, 3, 5]
-        if is_weight(name, "q_proj"):
-            return values.reshape(6, -1, values.shape[1])[order].reshape(values.shape)
-        if is_weight(name, "o_proj"):
-            return values.reshape(len(values), 6, -1)[:, order].reshape(values.shape)
-        return values
-
-    return with_weights(subject, change)
+    order = [0, 2, 4, 1, 3, 5]
+    if is_weight(name, "q_proj"):
+        return values.reshape(6, -1, values.shape[1])[order].reshape(values.shape)
+    if is_weight(name, "o_proj"):
+        return values.reshape(len(values), 6, -1)[:, order].reshape(values.shape)
+    return values
 
 
-@fault("LM-51", LANGUAGE_MODEL, model="heads")
-def scaled_by_hidden_over_heads(subject: Subject) -> Subject:
+@fault("LM-51", LANGUAGE_MODEL, with_weights, model="heads")
+def scaled_by_hidden_over_heads(name: str, values: Float32) -> Float32:
     """Attention scores are divided by the root of hidden / heads instead of the head's width."""
-
-    def change(name: str, values: Float32) -> Float32:
-        return values * np.float32((10 / 4) ** 0.5) if is_weight(name, "q_norm") else values
-
-    return with_weights(subject, change)
+    return values * np.float32((10 / 4) ** 0.5) if is_weight(name, "q_norm") else values
 
 
 @fault("LM-52", LANGUAGE_MODEL, model="heads")
@@ -144,33 +136,26 @@ def scores_in_half_precision(subject: Subject) -> Subject:
     )
 
 
-@fault("LM-58", LANGUAGE_MODEL, hard=True)
-def last_column_instead_of_last_id(subject: Subject) -> Subject:
+@fault("LM-58", LANGUAGE_MODEL, with_backend, hard=True)
+class LastColumnInsteadOfLastId(Wrapper):
     """Prefill of a ragged batch returns the last column, which is padding in short rows."""
 
-    class LastColumn(Wrapper):
-        def prefill(self, ids: Any, lengths: Any) -> Output:
-            output = self.inner.prefill(ids, lengths)
-            padded = np.array(ids)
-            padded[np.arange(ids.shape[1]) >= np.asarray(lengths)[:, None]] = 0
-            last = self.inner.prefill(padded, np.full(len(ids), ids.shape[1]))
-            return Output(last.logits, last.hidden, output.state)
-
-    return with_backend(subject, LastColumn)
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        output = self.inner.prefill(ids, lengths)
+        padded = np.array(ids)
+        padded[np.arange(ids.shape[1]) >= np.asarray(lengths)[:, None]] = 0
+        last = self.inner.prefill(padded, np.full(len(ids), ids.shape[1]))
+        return Output(last.logits, last.hidden, output.state)
 
 
-@fault("LM-59", LANGUAGE_MODEL, hard=True)
-def one_token_id_misread(subject: Subject) -> Subject:
+@fault("LM-59", LANGUAGE_MODEL, with_weights, hard=True)
+def one_token_id_misread(name: str, values: Float32) -> Float32:
     """One row of the embeddings is damaged: an id that few sentences contain."""
-
-    def change(name: str, values: Float32) -> Float32:
-        if name != "model.embed_tokens.weight":
-            return values
-        damaged = values.copy()
-        damaged[41] = values[40]
-        return damaged
-
-    return with_weights(subject, change)
+    if name != "model.embed_tokens.weight":
+        return values
+    damaged = values.copy()
+    damaged[41] = values[40]
+    return damaged
 
 
 @fault("LM-60", LANGUAGE_MODEL)
@@ -189,15 +174,11 @@ def norms_of_queries_and_keys_swapped(subject: Subject) -> Subject:
     return with_rms_norm(with_layers(subject, layer), change)
 
 
-@fault("LM-61", LANGUAGE_MODEL)
-def norm_weights_counted_from_one(subject: Subject) -> Subject:
+@fault("LM-61", LANGUAGE_MODEL, with_weights)
+def norm_weights_counted_from_one(name: str, values: Float32) -> Float32:
     """RMSNorm multiplies by 1 + weight, as in another family."""
-
-    def change(name: str, values: Float32) -> Float32:
-        norm = name.startswith("model.") and name.endswith(("norm.weight", "layernorm.weight"))
-        return values + 1 if norm else values
-
-    return with_weights(subject, change)
+    norm = name.startswith("model.") and name.endswith(("norm.weight", "layernorm.weight"))
+    return values + 1 if norm else values
 
 
 @fault("LM-62", LANGUAGE_MODEL, backends=GRAPHS)
@@ -218,12 +199,9 @@ def gate_and_up_swapped(subject: Subject) -> Subject:
     )
 
 
-@fault("LM-65", LANGUAGE_MODEL, hard=True)
-def logits_in_half_precision(subject: Subject) -> Subject:
+@fault("LM-65", LANGUAGE_MODEL, with_backend, hard=True)
+class LogitsInHalfPrecision(OutputWrapper):
     """Logits are returned in half precision and widened by the caller."""
 
-    class Half(OutputWrapper):
-        def changed(self, output: Output) -> Output:
-            return output._replace(logits=output.logits.astype(np.float16).astype(np.float32))
-
-    return with_backend(subject, Half)
+    def changed(self, output: Output) -> Output:
+        return output._replace(logits=output.logits.astype(np.float16).astype(np.float32))

@@ -31,6 +31,11 @@ def with_stages(subject: Subject, **faulty: Any) -> Subject:
     return replace(subject, stages=lambda stages: replace(subject.stages(stages), **faulty))
 
 
+def as_stage(name: str) -> Callable[[Subject, Any], Subject]:
+    """Plants a function as the stage of this name."""
+    return lambda subject, faulty: with_stages(subject, **{name: faulty})
+
+
 def with_rule(subject: Subject, name: str, change: Callable[[Rule], Rule | None]) -> Subject:
     """Change the text rules of a name; None removes them."""
     if not any(rule.name == name for rules in ENGLISH for rule in rules):

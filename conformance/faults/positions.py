@@ -13,11 +13,11 @@ from conformance.faults.network_hooks import GRAPHS, patch, with_cache, with_nod
 from conformance.faults.plant import Float32
 from conformance.subject import Subject
 from soprano.backends import Output
+from soprano.backends.dynamic_cache import DynamicCache
 
 
 def with_positions(subject: Subject, change: Callable[[Any, bool], Any]) -> Subject:
     """`change(positions, stepping)` in place of the positions of new ids."""
-    from soprano.backends.dynamic_cache import DynamicCache
 
     class Moved(DynamicCache):
         def advance(self, network: Any, ids: Any, positions: Any, state: Any) -> Output:

@@ -63,43 +63,33 @@ def pairs_of_products_saturate(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "lm_head.product", change)
 
 
-@fault("RT-05", DECODER)
-def eight_bits_for_a_whole_tensor(subject: Subject) -> Subject:
+@fault("RT-05", DECODER, with_weights)
+def eight_bits_for_a_whole_tensor(name: str, values: Float32) -> Float32:
     """Depthwise convolutions and the head are quantised with one scale per tensor."""
-
-    def change(name: str, values: Float32) -> Float32:
-        if not is_weight(name, "dwconv", "out"):
-            return values
-        scale = np.abs(values).max() / 127
-        return (np.rint(values / scale) * scale).astype(np.float32)
-
-    return with_weights(subject, change)
+    if not is_weight(name, "dwconv", "out"):
+        return values
+    scale = np.abs(values).max() / 127
+    return (np.rint(values / scale) * scale).astype(np.float32)
 
 
-@fault("RT-08", DECODER, hard=True, blame=("LM", "DE"))
-def some_inputs_corrupted(subject: Subject) -> Subject:
+@fault("RT-08", DECODER, with_backend, hard=True, blame=("LM", "DE"))
+class SomeInputsCorrupted(DecodeWrapper):
     """An accelerator returns a wrong output for one input in eight, always the same ones."""
 
-    class Corrupting(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            if hashlib.sha256(np.ascontiguousarray(hidden).tobytes()).digest()[0] % 8 == 0:
-                spectrum[..., :4, :, :] *= np.float32(1.01)
-                spectrum[:, 3] *= np.float32(1.01)
-            return spectrum
-
-    return with_backend(subject, Corrupting)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        if hashlib.sha256(np.ascontiguousarray(hidden).tobytes()).digest()[0] % 8 == 0:
+            spectrum[..., :4, :, :] *= np.float32(1.01)
+            spectrum[:, 3] *= np.float32(1.01)
+        return spectrum
 
 
-@fault("RT-09", LANGUAGE_MODEL)
-def precision_by_what_lies_in_the_folder(subject: Subject) -> Subject:
+@fault("RT-09", LANGUAGE_MODEL, with_backend)
+class PrecisionByWhatLiesInTheFolder(OutputWrapper):
     """The language model runs in bfloat16 because a file of that type was found."""
 
-    class Coarse(OutputWrapper):
-        def changed(self, output: Output) -> Output:
-            logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
-            return output._replace(logits=logits, hidden=hidden)
-
-    return with_backend(subject, Coarse)
+    def changed(self, output: Output) -> Output:
+        logits, hidden = to_bfloat16(output.logits), to_bfloat16(output.hidden)
+        return output._replace(logits=logits, hidden=hidden)
 
 
 @fault("RT-10", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
@@ -110,32 +100,26 @@ def activations_cast_before_products(subject: Subject) -> Subject:
     )
 
 
-@fault("RT-50", DECODER, hard=True)
-def subnormal_and_small_values_flushed(subject: Subject) -> Subject:
+@fault("RT-50", DECODER, with_backend, hard=True)
+class SubnormalAndSmallValuesFlushed(DecodeWrapper):
     """Spectrum values below 1e-4 are flushed to zero."""
 
-    class Flushing(DecodeWrapper):
-        def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
-            return np.where(np.abs(spectrum) < 1e-4, np.float32(0), spectrum)
-
-    return with_backend(subject, Flushing)
+    def changed(self, spectrum: Any, hidden: Any, lengths: Any) -> Any:
+        return np.where(np.abs(spectrum) < 1e-4, np.float32(0), spectrum)
 
 
-@fault("RT-51", LANGUAGE_MODEL, hard=True)
-def result_depends_on_the_call_before(subject: Subject) -> Subject:
+@fault("RT-51", LANGUAGE_MODEL, with_backend, hard=True)
+class ResultDependsOnTheCallBefore(Wrapper):
     """A scratch buffer adds a millionth of the previous call's logits."""
 
-    class Tainted(Wrapper):
-        trace = None
+    trace = None
 
-        def step(self, ids: Any, state: Any) -> Output:
-            output = self.inner.step(ids, state)
-            before, self.trace = self.trace, output.logits[0]
-            if before is None:
-                return output
-            return output._replace(logits=output.logits + np.float32(1e-6) * before)
-
-    return with_backend(subject, Tainted)
+    def step(self, ids: Any, state: Any) -> Output:
+        output = self.inner.step(ids, state)
+        before, self.trace = self.trace, output.logits[0]
+        if before is None:
+            return output
+        return output._replace(logits=output.logits + np.float32(1e-6) * before)
 
 
 def with_attested(subject: Subject, field: str, value: str) -> Subject:
@@ -166,17 +150,14 @@ def eight_bit_cache_unnoticed(subject: Subject) -> Subject:
     return with_attested(subject, "cache precision", "u8")
 
 
-@fault("RT-55", RUNTIME, hard=True, blame=("AT", "LM"))
-def ids_left_over_by_the_threads(subject: Subject) -> Subject:
+@fault("RT-55", RUNTIME, with_backend, hard=True, blame=("AT", "LM"))
+class IdsLeftOverByTheThreads(OutputWrapper):
     """The output head is divided into slices of V // threads ids, and the rest stays zero."""
 
-    class Sliced(OutputWrapper):
-        def changed(self, output: Output) -> Output:
-            threads = self.inner.attest()["threads"].value
-            count = int(threads) if threads.isdigit() else 1
-            logits = output.logits.copy()
-            size = logits.shape[1]
-            logits[:, size - size % count :] = 0
-            return output._replace(logits=logits)
-
-    return with_backend(subject, Sliced)
+    def changed(self, output: Output) -> Output:
+        threads = self.inner.attest()["threads"].value
+        count = int(threads) if threads.isdigit() else 1
+        logits = output.logits.copy()
+        size = logits.shape[1]
+        logits[:, size - size % count :] = 0
+        return output._replace(logits=logits)

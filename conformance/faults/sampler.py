@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conformance.faults.fault import SAMPLER, SYNTHESIS, fault
-from conformance.faults.plant import set_defaults, with_advance, with_stages
+from conformance.faults.plant import as_stage, set_defaults, with_advance, with_stages
 from conformance.oracle.conventions import SAMPLERS
 from conformance.oracle.parametric_stages import Sampler
 from conformance.oracle.sampler import Float64, keep
@@ -73,17 +73,16 @@ def penalty_per_occurrence(subject: Subject) -> Subject:
     return with_convention(subject, "a penalty for every occurrence")
 
 
-@fault("SA-10", SAMPLER, hard=True, blame=("SA", "GE"))
-def penalty_leaves_the_prompt_out(subject: Subject) -> Subject:
+@fault("SA-10", SAMPLER, with_advance, hard=True, blame=("SA", "GE"))
+def penalty_leaves_the_prompt_out(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
     """The history starts empty: ids of the prompt are not penalised."""
 
-    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
-        def without_prompt(logits: Any, history: Any, options: Any, uniform: Any) -> int:
-            return stages.sample(logits, list(generation.ids), options, uniform)
+    def without_prompt(logits: Any, history: Any, options: Any, uniform: Any) -> int:
+        return stages.sample(logits, list(generation.ids), options, uniform)
 
-        return advance(replace(stages, sample=without_prompt), generation, logits, hidden)
-
-    return with_advance(subject, faulty)
+    return advance(replace(stages, sample=without_prompt), generation, logits, hidden)
 
 
 @fault("SA-12", SAMPLER)
@@ -147,19 +146,15 @@ def penalty_forgets_after_64_ids(subject: Subject) -> Subject:
     return with_convention(subject, "a penalty for the last 64 ids only")
 
 
-@fault("SA-59", SAMPLER, hard=True)
-def exponentials_overflow(subject: Subject) -> Subject:
+@fault("SA-59", SAMPLER, as_stage("sample"), hard=True)
+def exponentials_overflow(logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
     """The softmax does not subtract the largest logit, and large logits overflow."""
-
-    def overflowing(logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
-        chosen = sample(logits, history, options, uniform)
-        scores = np.asarray(logits, np.float64)
-        largest = np.abs(scores[np.isfinite(scores)]).max()
-        if not options.temperature or largest / options.temperature < 700:
-            return chosen
-        return int(uniform * len(scores))  # every probability is NaN, replaced by one number
-
-    return with_stages(subject, sample=overflowing)
+    chosen = sample(logits, history, options, uniform)
+    scores = np.asarray(logits, np.float64)
+    largest = np.abs(scores[np.isfinite(scores)]).max()
+    if not options.temperature or largest / options.temperature < 700:
+        return chosen
+    return int(uniform * len(scores))  # every probability is NaN, replaced by one number
 
 
 @fault("SA-61", SAMPLER, hard=True)
@@ -174,17 +169,13 @@ def top_p_before_top_k(subject: Subject) -> Subject:
     return with_convention(subject, "top-p before top-k")
 
 
-@fault("SA-63", SAMPLER, hard=True)
-def logits_changed_in_place(subject: Subject) -> Subject:
+@fault("SA-63", SAMPLER, as_stage("sample"), hard=True)
+def logits_changed_in_place(logits: Any, history: Sequence[int], options: Any, uniform: Any) -> int:
     """The penalty is applied in place, to the caller's logits."""
-
-    def in_place(logits: Any, history: Sequence[int], options: Any, uniform: Any) -> int:
-        chosen = sample(logits, history, options, uniform)
-        if isinstance(logits, np.ndarray) and logits.dtype == np.float64 and logits.flags.writeable:
-            logits[...] = penalize(logits, history, options.repetition_penalty)
-        return chosen
-
-    return with_stages(subject, sample=in_place)
+    chosen = sample(logits, history, options, uniform)
+    if isinstance(logits, np.ndarray) and logits.dtype == np.float64 and logits.flags.writeable:
+        logits[...] = penalize(logits, history, options.repetition_penalty)
+    return chosen
 
 
 @fault("SA-64", SAMPLER, hard=True)

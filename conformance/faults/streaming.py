@@ -187,16 +187,12 @@ def old_chunks_overwritten(subject: Subject) -> Subject:
     return with_chunks_changed(subject, buffered)
 
 
-@fault("ST-54", STREAMING, hard=True)
-def seam_faded(subject: Subject) -> Subject:
+@fault("ST-54", STREAMING, with_chunks_changed, hard=True)
+def seam_faded(samples: Any) -> Any:
     """Each chunk is faded in over eight samples."""
-
-    def faded(samples: Any) -> Any:
-        ramp = np.ones(len(samples), np.float32)
-        ramp[:8] = np.linspace(0, 1, 8)[: len(samples)]
-        return samples * ramp
-
-    return with_chunks_changed(subject, faded)
+    ramp = np.ones(len(samples), np.float32)
+    ramp[:8] = np.linspace(0, 1, 8)[: len(samples)]
+    return samples * ramp
 
 
 @fault("ST-58", STREAMING, hard=True)

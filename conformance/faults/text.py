@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from conformance.faults.fault import TEXT, fault
-from conformance.faults.plant import with_rule, with_spoken, with_stages
+from conformance.faults.plant import as_stage, with_rule, with_spoken, with_stages
 from conformance.subject import Subject
 from soprano.text import merge_short, normalize, split
 from soprano.text.numbers import CURRENCIES, cardinal
@@ -95,15 +95,11 @@ def no_normaliser(subject: Subject) -> Subject:
     return with_stages(subject, normalize=lambda text: text)
 
 
-@fault("TX-50", TEXT)
-def three_sentences_a_prompt(subject: Subject) -> Subject:
+@fault("TX-50", TEXT, as_stage("split"))
+def three_sentences_a_prompt(normalized: str) -> list[str]:
     """Three sentences make one prompt, which saves calls and changes the audio."""
-
-    def split_in_threes(normalized: str) -> list[str]:
-        parts = split(normalized)
-        return [" ".join(parts[i : i + 3]) for i in range(0, len(parts), 3)]
-
-    return with_stages(subject, split=split_in_threes)
+    parts = split(normalized)
+    return [" ".join(parts[i : i + 3]) for i in range(0, len(parts), 3)]
 
 
 @fault("TX-51", TEXT, hard=True)
@@ -140,18 +136,14 @@ def title_ends_the_sentence(subject: Subject) -> Subject:
     return with_spoken(subject, "title", lambda match: TITLES[match[1].lower()] + ".")
 
 
-@fault("TX-55", TEXT, hard=True)
-def long_sentence_cut_inside_a_word(subject: Subject) -> Subject:
+@fault("TX-55", TEXT, as_stage("split"), hard=True)
+def long_sentence_cut_inside_a_word(normalized: str) -> list[str]:
     """A sentence over 300 characters is cut at character 300, even inside a word."""
-
-    def cut(normalized: str) -> list[str]:
-        return merge_short(
-            part[i : i + MAX_LENGTH].strip()
-            for part in split(normalized, 10**9)
-            for i in range(0, len(part), MAX_LENGTH)
-        )
-
-    return with_stages(subject, split=cut)
+    return merge_short(
+        part[i : i + MAX_LENGTH].strip()
+        for part in split(normalized, 10**9)
+        for i in range(0, len(part), MAX_LENGTH)
+    )
 
 
 @fault("TX-56", TEXT, hard=True)
@@ -203,12 +195,8 @@ def capitals_parted_too(subject: Subject) -> Subject:
     )
 
 
-@fault("TX-62", TEXT, hard=True)
-def no_full_stop_at_the_end(subject: Subject) -> Subject:
+@fault("TX-62", TEXT, as_stage("normalize"), hard=True)
+def no_full_stop_at_the_end(text: str) -> str:
     """No full stop is added to text that ends without one, though the voice was trained on it."""
-
-    def unstopped(text: str) -> str:
-        normalized = normalize(text)
-        return normalized if text.rstrip()[-1:] in tuple(".!?") else normalized.removesuffix(".")
-
-    return with_stages(subject, normalize=unstopped)
+    normalized = normalize(text)
+    return normalized if text.rstrip()[-1:] in tuple(".!?") else normalized.removesuffix(".")

@@ -23,16 +23,13 @@ def with_library(subject: Subject, **attributes: Any) -> Subject:
     return with_tokenizer(subject, Faulty)
 
 
-@fault("TK-01", TOKENIZER)
-def spaces_dropped(subject: Subject) -> Subject:
+@fault("TK-01", TOKENIZER, with_tokenizer)
+class SpacesDropped(Tokenizer):
     """Spaces only separate words and get no id."""
 
-    class Faulty(Tokenizer):
-        def encode(self, text: str) -> list[int]:
-            space = self.library.token_to_id(" ")
-            return [i for i in super().encode(text) if i != space]
-
-    return with_tokenizer(subject, Faulty)
+    def encode(self, text: str) -> list[int]:
+        space = self.library.token_to_id(" ")
+        return [i for i in super().encode(text) if i != space]
 
 
 @fault("TK-02", TOKENIZER, hard=True)
@@ -60,64 +57,49 @@ def another_familys_splitter(subject: Subject) -> Subject:
     return with_library(subject, pre_tokenizer=pre_tokenizers.Split(Regex(pattern), "isolated"))
 
 
-@fault("TK-07", TOKENIZER, hard=True)
-def stop_comes_twice(subject: Subject) -> Subject:
+@fault("TK-07", TOKENIZER, with_tokenizer, hard=True)
+class StopComesTwice(Tokenizer):
     """A library adds its own begin-of-sequence token in front of the prompt."""
 
-    class Faulty(Tokenizer):
-        def prompt(self, sentence: str) -> list[int]:
-            return [self.stop, *super().prompt(sentence)]
-
-    return with_tokenizer(subject, Faulty)
+    def prompt(self, sentence: str) -> list[int]:
+        return [self.stop, *super().prompt(sentence)]
 
 
-@fault("KV-12", TOKENIZER)
-def long_prompt_loses_start(subject: Subject) -> Subject:
+@fault("KV-12", TOKENIZER, with_tokenizer)
+class LongPromptLosesStart(Tokenizer):
     """A prompt of more than 512 ids is truncated on the right, which removes [START]."""
 
-    class Faulty(Tokenizer):
-        def prompt(self, sentence: str) -> list[int]:
-            return [self.stop, self.text, *self.encode(sentence), self.start][:512]
-
-    return with_tokenizer(subject, Faulty)
+    def prompt(self, sentence: str) -> list[int]:
+        return [self.stop, self.text, *self.encode(sentence), self.start][:512]
 
 
-@fault("TK-50", TOKENIZER, hard=True)
-def unknown_characters_fused(subject: Subject) -> Subject:
+@fault("TK-50", TOKENIZER, with_tokenizer, hard=True)
+class UnknownCharactersFused(Tokenizer):
     """Neighbouring unknown characters become one unknown token."""
 
-    class Faulty(Tokenizer):
-        def encode(self, text: str) -> list[int]:
-            unknown, ids = self.library.token_to_id("[UNK]"), super().encode(text)
-            pairs = zip(ids, [None, *ids], strict=False)
-            return [i for i, before in pairs if not i == before == unknown]
-
-    return with_tokenizer(subject, Faulty)
+    def encode(self, text: str) -> list[int]:
+        unknown, ids = self.library.token_to_id("[UNK]"), super().encode(text)
+        pairs = zip(ids, [None, *ids], strict=False)
+        return [i for i, before in pairs if not i == before == unknown]
 
 
-@fault("TK-51", TOKENIZER, hard=True)
-def limit_counts_the_sentence_alone(subject: Subject) -> Subject:
+@fault("TK-51", TOKENIZER, with_tokenizer, hard=True)
+class LimitCountsTheSentenceAlone(Tokenizer):
     """The limit of 512 is applied to the sentence's ids, without the three control tokens."""
 
-    class Faulty(Tokenizer):
-        def prompt(self, sentence: str) -> list[int]:
-            ids = self.encode(sentence)
-            if not sentence.strip() or self.reserved & set(ids) or len(ids) > 512:
-                raise ValueError("sentence is empty, too long, or contains a control token")
-            return [self.stop, self.text, *ids, self.start]
-
-    return with_tokenizer(subject, Faulty)
+    def prompt(self, sentence: str) -> list[int]:
+        ids = self.encode(sentence)
+        if not sentence.strip() or self.reserved & set(ids) or len(ids) > 512:
+            raise ValueError("sentence is empty, too long, or contains a control token")
+        return [self.stop, self.text, *ids, self.start]
 
 
-@fault("TK-52", TOKENIZER, hard=True)
-def edges_stripped(subject: Subject) -> Subject:
+@fault("TK-52", TOKENIZER, with_tokenizer, hard=True)
+class EdgesStripped(Tokenizer):
     """White space at both ends of a sentence is stripped before it is encoded."""
 
-    class Faulty(Tokenizer):
-        def encode(self, text: str) -> list[int]:
-            return super().encode(text.strip())
-
-    return with_tokenizer(subject, Faulty)
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.strip())
 
 
 @fault("TK-53", TOKENIZER)
@@ -144,52 +126,40 @@ def training_settings_kept(subject: Subject) -> Subject:
     return with_tokenizer(subject, Faulty)
 
 
-@fault("TK-55", TOKENIZER, hard=True)
-def post_processor_left_on(subject: Subject) -> Subject:
+@fault("TK-55", TOKENIZER, with_tokenizer, hard=True)
+class PostProcessorLeftOn(Tokenizer):
     """The library's encode adds special tokens by default, as the file's post-processor defines."""
 
-    class Faulty(Tokenizer):
-        def encode(self, text: str) -> list[int]:
-            return list(self.library.encode(text).ids)
-
-    return with_tokenizer(subject, Faulty)
+    def encode(self, text: str) -> list[int]:
+        return list(self.library.encode(text).ids)
 
 
-@fault("TK-56", TOKENIZER, hard=True)
-def control_ids_assumed(subject: Subject) -> Subject:
+@fault("TK-56", TOKENIZER, with_tokenizer, hard=True)
+class ControlIdsAssumed(Tokenizer):
     """[TEXT], [START] and [STOP] are assumed to be 1, 2 and 3."""
 
-    class Faulty(Tokenizer):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
-            self.text, self.start, self.stop = 1, 2, 3
-
-    return with_tokenizer(subject, Faulty)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.text, self.start, self.stop = 1, 2, 3
 
 
-@fault("TK-57", TOKENIZER, hard=True)
-def control_tokens_in_the_text_obeyed(subject: Subject) -> Subject:
+@fault("TK-57", TOKENIZER, with_tokenizer, hard=True)
+class ControlTokensInTheTextObeyed(Tokenizer):
     """A sentence that contains "[STOP]" or an audio token gives a prompt with that token."""
 
-    class Faulty(Tokenizer):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
-            self.reserved = set()
-
-    return with_tokenizer(subject, Faulty)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reserved = set()
 
 
-@fault("TK-58", TOKENIZER, hard=True)
-def last_sentence_remembered(subject: Subject) -> Subject:
+@fault("TK-58", TOKENIZER, with_tokenizer, hard=True)
+class LastSentenceRemembered(Tokenizer):
     """Ids are cached by the sentence's length and first word, so that two sentences can collide."""
 
-    class Faulty(Tokenizer):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
-            self.cache: dict[tuple[int, str], list[int]] = {}
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.cache: dict[tuple[int, str], list[int]] = {}
 
-        def encode(self, text: str) -> list[int]:
-            key = len(text), text.split(" ")[0]
-            return list(self.cache.setdefault(key, super().encode(text)))
-
-    return with_tokenizer(subject, Faulty)
+    def encode(self, text: str) -> list[int]:
+        key = len(text), text.split(" ")[0]
+        return list(self.cache.setdefault(key, super().encode(text)))
