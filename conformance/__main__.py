@@ -47,6 +47,8 @@ def run(context: click.Context) -> None:
 
     # The verdicts say what failed; `--tb=short` adds pytest's own account of every test.
     arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN"]
+    # This command has imported parts of the package before pytest could rewrite their assertions.
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     arguments += ["--pyargs", "conformance", *context.args]
     named = any(argument.split("=")[0] == "--report-dir" for argument in context.args)
     if not named and "CONFORMANCE_REPORT_DIR" not in os.environ:
