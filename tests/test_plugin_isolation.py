@@ -62,7 +62,8 @@ def test_options_belong_to_the_project(request, backend):
 def run(python, folder, *arguments, **environment):
     """A run of pytest in a folder; its exit status and output."""
     command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
-    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # A worker of pytest-xdist sets variables that would change the run.
+    variables = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST_")}
     result = subprocess.run(
         command, capture_output=True, text=True, cwd=folder, env=variables | environment
     )
