@@ -3,13 +3,15 @@
 Arrays that cross it are NumPy float32 and int64, whatever runs inside.
 An array that was returned is never overwritten, and an array that was given is neither written
 nor kept.
-Any number of threads may call one backend at the same time; results do not depend on that.
+Its memory order is not fixed: C or Fortran order, strided, reversed and read-only arrays occur.
+Any number of threads may call one backend at the same time, unless it declares `threads=False`;
+results do not depend on that.
 A state belongs to one caller: two threads must not pass the same state at the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -42,6 +44,10 @@ class Capabilities:
     select: bool = True
     join: bool = True
     max_length: int | None = None  # ids of prompt and new tokens together; None: no limit
+    threads: bool = True  # calls from several threads at the same time
+    uniforms: bool = True  # its own sampler and loops use the uniforms given; else greedy only
+    spectrum: bool = True  # `decode`; else only `decode_audio`
+    layouts: tuple[str, ...] = ("bft2",)  # of its own `istft`: "bft2", "b2ft"
 
     @property
     def rounded(self) -> bool:
@@ -97,6 +103,8 @@ class Backend(Protocol):
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
         """Read right-padded ids (B, T), of which `lengths` (B,) are real, at least one a row.
 
+        The padding may hold any value, also ids outside the vocabulary.
+
         Raises:
             ValueError: an id is outside the vocabulary, or a shape or a length is wrong.
         """
@@ -127,6 +135,7 @@ class Backend(Protocol):
         """Spectrum (B, F, T', 2) of hidden states (B, T, H), of which `lengths` (B,) are real.
 
         T' is the longest row's number of frames; shorter rows end in zeros.
+        Hidden states beyond a row's length may hold any value, also NaN and Inf.
 
         Raises:
             ValueError: hidden states of another width, or a wrong shape or length.
@@ -155,7 +164,27 @@ class OptionalStages(Protocol):
     The uniforms, one for each token, are arguments: no port needs the family's generator.
     """
 
+    @property
+    def files(self) -> Sequence[Path]:
+        """The model files that the backend runs; the report lists them with their SHA-256."""
+        ...
+
+    def loaded_weights(self) -> Mapping[str, Mapping[str, Float32]]:
+        """The tensors in use by their names in the checkpoint.
+
+        The keys are "language_model" and "decoder".
+        """
+        ...
+
+    def default_options(self) -> SamplingOptions:
+        """The sampling options that apply where a caller gives none."""
+        ...
+
     def normalize(self, text: str) -> str: ...
+
+    def split(self, text: str) -> list[str]:
+        """The sentences of normalised text."""
+        ...
 
     def tokenize(self, model: Path) -> Any:
         """A tokenizer whose `prompt(sentence)` returns the ids of a prompt."""
@@ -165,9 +194,22 @@ class OptionalStages(Protocol):
         self, logits: Float32, history: Sequence[int], options: SamplingOptions, uniform: float
     ) -> int: ...
 
+    def decode_audio(self, hidden: Float32, lengths: Int64) -> Float32:
+        """Samples (B, N) of hidden states (B, T, H), of which `lengths` (B,) are real.
+
+        N is the longest row's number of samples; shorter rows end in zeros.
+        """
+        ...
+
     def istft(
         self, spectrum: Float32, config: IstftConfig, layout: str, *, length: int | None = None
-    ) -> Float32: ...
+    ) -> Float32:
+        """Samples (B, N) of a spectrum in one of the declared layouts."""
+        ...
+
+    def is_stuck(self, hidden: Float32, distance: float) -> bool:
+        """Whether an utterance of hidden states (T, H) must be generated again."""
+        ...
 
     def synthesize(
         self,
@@ -179,6 +221,16 @@ class OptionalStages(Protocol):
         """The utterance of one prompt's ids."""
         ...
 
+    def synthesize_batch(
+        self,
+        ids: Sequence[Sequence[int]],
+        options: SamplingOptions,
+        uniforms: Sequence[Sequence[float]],
+        max_new_tokens: int,
+    ) -> list[SynthesisResult]:
+        """The utterances of several prompts, each with its own uniforms."""
+        ...
+
     def stream(
         self,
         ids: Sequence[int],
@@ -188,4 +240,8 @@ class OptionalStages(Protocol):
         chunk_size: int,
     ) -> Iterator[Float32]:
         """The samples of the same utterance in chunks of about `chunk_size` tokens."""
+        ...
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        """The bytes of a WAV file: mono, 16 bits."""
         ...
