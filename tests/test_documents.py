@@ -112,7 +112,7 @@ NOT_RUN = {
         "pip install 'soprano-conformance[onnx,conformance]'",
     ],
     "docs/architecture.md": ["pytest --benchmark-autosave"],
-    "docs/faults.md": ["python -m conformance faults --only SA --backend openvino_cpu"],
+    "docs/faults.md": ["python -m conformance faults --only sampler --backend openvino_cpu"],
     "docs/measurements.md": [
         "python -m conformance run --backend onnx_cpu",
         "tox -e agreement",

@@ -1,7 +1,7 @@
 """Bugs of real ports, and harmless variations; each is planted alone and judged by the suite.
 
-Ids below 50 are those of the public list of faults. Ids from 50 on were found by asking for each
-requirement which bug would break it unnoticed. OK-.. are the harmless variations.
+A fault's id is its stage and its name. Those marked `public` were found in public ports; the others
+by asking for each requirement which bug would break it unnoticed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def with_conversion(subject: Subject, convert: Callable[[Any], Any]) -> Subject:
     return with_stages(subject, write=write)
 
 
-@fault("AO-01", AUDIO)
+@fault(AUDIO, "AO-03", public=True)
 def int16_wraps(subject: Subject) -> Subject:
     """Samples beyond full scale are cast without clipping and change their sign."""
     return with_conversion(
@@ -40,14 +40,14 @@ def int16_wraps(subject: Subject) -> Subject:
     )
 
 
-@fault("AO-04", AUDIO, with_conversion)
+@fault(AUDIO, "AO-02", with_conversion, public=True)
 def hidden_gain(values: Any) -> Any:
     """Audio is scaled to a peak of 0.5 and passed through a soft clip."""
     peak = np.abs(values).max(initial=0)
     return np.rint(32767 * np.tanh(values / peak / 2 if peak else values))
 
 
-@fault("AO-05", AUDIO, as_stage("write"))
+@fault(AUDIO, "AO-01", as_stage("write"), public=True)
 def fixed_rate_in_the_header(
     file: BinaryIO, container: str, rate: int, count: int | None = None
 ) -> Writer:
@@ -55,19 +55,19 @@ def fixed_rate_in_the_header(
     return open_writer(file, container, 24000, count)
 
 
-@fault("AO-50", AUDIO, hard=True)
+@fault(AUDIO, "AO-02", hard=True)
 def truncated_instead_of_rounded(subject: Subject) -> Subject:
     """The cast to 16 bits truncates instead of rounding."""
     return with_conversion(subject, lambda values: np.clip(np.trunc(values * 32767), -32768, 32767))
 
 
-@fault("AO-51", AUDIO, hard=True)
+@fault(AUDIO, "AO-02", hard=True)
 def scaled_by_32768(subject: Subject) -> Subject:
     """Full scale is 32,768: the loudest samples clip, and all are louder by 1/32,768."""
     return with_conversion(subject, lambda values: np.clip(np.rint(values * 32768), -32768, 32767))
 
 
-@fault("AO-52", AUDIO, as_stage("write"), hard=True)
+@fault(AUDIO, "AO-01", as_stage("write"), hard=True)
 def older_file_keeps_its_tail(
     file: BinaryIO, container: str, rate: int, count: int | None = None
 ) -> Any:
@@ -85,7 +85,7 @@ def older_file_keeps_its_tail(
     return Overwriting(open_writer(file, container, rate, count))
 
 
-@fault("AO-53", AUDIO, hard=True)
+@fault(AUDIO, "AO-10", hard=True)
 def not_a_number_becomes_silence(subject: Subject) -> Subject:
     """Samples that are NaN are written as zeros, without an error."""
 
@@ -99,7 +99,7 @@ def not_a_number_becomes_silence(subject: Subject) -> Subject:
     return with_stages(subject, write=write)
 
 
-@fault("AO-54", AUDIO, hard=True)
+@fault(AUDIO, "AO-05", hard=True)
 def read_back_by_another_scale(subject: Subject) -> Subject:
     """Files are read with a full scale of 32,768, and written with 32,767."""
     inner = audio.read_wav
@@ -112,7 +112,7 @@ def read_back_by_another_scale(subject: Subject) -> Subject:
     return subject
 
 
-@fault("AO-55", AUDIO, as_stage("write"), hard=True)
+@fault(AUDIO, "AO-01", as_stage("write"), hard=True)
 def size_without_the_last_block(
     file: BinaryIO, container: str, rate: int, count: int | None = None
 ) -> Writer:

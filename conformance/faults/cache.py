@@ -42,7 +42,7 @@ def changed_state(network: Any, state: Any, change: Callable[[Float32], Float32]
     return replace(state, cache=network.write_cache(arrays))
 
 
-@fault("KV-01", CACHE, with_advance)
+@fault(CACHE, "LM-02", with_advance, public=True)
 def step_without_a_past(inner: Any, network: Any, ids: Any, positions: Any, state: Any) -> Output:
     """The export has no cache inputs: each step reads its own id only."""
     if state.mask.shape[1] == ids.shape[1]:
@@ -52,7 +52,7 @@ def step_without_a_past(inner: Any, network: Any, ids: Any, positions: Any, stat
     return output._replace(state=replace(output.state, mask=state.mask))
 
 
-@fault("KV-02", CACHE, with_advance, hard=True)
+@fault(CACHE, "LM-02", with_advance, hard=True, public=True)
 def one_position_for_all_rows(
     inner: Any, network: Any, ids: Any, positions: Any, state: Any
 ) -> Output:
@@ -63,7 +63,7 @@ def one_position_for_all_rows(
     return inner(network, ids, positions, state)
 
 
-@fault("KV-04", LANGUAGE_MODEL, backends=("onnx_cpu",))
+@fault(LANGUAGE_MODEL, "LM-01", backends=("onnx_cpu",), public=True)
 def padded_rows_become_nan(subject: Subject) -> Subject:
     """Left padding attends to nothing: its softmax over -inf is NaN, which a matmul spreads."""
 
@@ -91,7 +91,7 @@ def padded_rows_become_nan(subject: Subject) -> Subject:
     return with_cache(subject, LeftPadded)
 
 
-@fault("KV-08", CACHE, with_backend, hard=True)
+@fault(CACHE, "LM-03", with_backend, hard=True, public=True)
 class StateNotReset(Wrapper):
     """On every second utterance the runtime's variables still hold the one before."""
 
@@ -112,7 +112,7 @@ class StateNotReset(Wrapper):
         return output
 
 
-@fault("KV-09", CACHE, with_backend, hard=True, blame=("LM", "CA", "BA"))
+@fault(CACHE, "LM-02", with_backend, hard=True, blame=("LM", "CA", "BA"), public=True)
 class RowsReorderedAfterFiveSteps(Wrapper):
     """The runtime's beam index is not initialised and swaps two rows of the cache once."""
 
@@ -129,7 +129,7 @@ class RowsReorderedAfterFiveSteps(Wrapper):
         return self.inner.step(ids, state)
 
 
-@fault("KV-11", CACHE, with_cache, hard=True)
+@fault(CACHE, "CA-04", with_cache, hard=True, public=True)
 class ReusedPrefixIsRounded(DynamicCache):
     """Keys and values that are kept for reuse are stored in bfloat16."""
 
@@ -137,7 +137,7 @@ class ReusedPrefixIsRounded(DynamicCache):
         return changed_state(network, super().fork(network, state), to_bfloat16)
 
 
-@fault("CA-50", CACHE, hard=True)
+@fault(CACHE, "LM-02", hard=True)
 def cache_in_half_precision(subject: Subject) -> Subject:
     """Keys and values are stored in half precision from the first step on."""
     return with_cache_values(subject, lambda x: x.astype(np.float16).astype(np.float32))
@@ -154,20 +154,20 @@ def with_hidden_columns(subject: Subject, hide: Callable[[Any], None]) -> Subjec
     return with_advance(subject, advance)
 
 
-@fault("CA-51", CACHE, with_hidden_columns, hard=True)
+@fault(CACHE, "LM-03", with_hidden_columns, hard=True)
 def old_columns_fall_out(mask: Any) -> None:
     """The cache is a ring of 512 columns, and older ones are lost."""
     mask[:, :-512] = False
 
 
-@fault("CA-60", CACHE, with_hidden_columns, hard=True, blame=("LM", "CA", "BA"))
+@fault(CACHE, "LM-01", with_hidden_columns, hard=True, blame=("LM", "CA", "BA"))
 def cache_of_a_power_of_two(mask: Any) -> None:
     """The cache grows by doubling, and the first column after each border is lost in the copy."""
     for border in (64, 128, 256, 512):
         mask[:, border : border + 1] &= mask.shape[1] <= border + 1
 
 
-@fault("CA-52", CACHE, with_backend, hard=True, blame=("CA",))
+@fault(CACHE, "CA-05", with_backend, hard=True, blame=("CA",))
 class SelectedRowsComeSorted(Wrapper):
     """`select` keeps the requested rows and ignores their order."""
 
@@ -175,7 +175,7 @@ class SelectedRowsComeSorted(Wrapper):
         return self.inner.select(state, sorted(rows))
 
 
-@fault("CA-53", CACHE, with_cache, hard=True, blame=("CA",))
+@fault(CACHE, "CA-06", with_cache, hard=True, blame=("CA",))
 class JoinedRowsLoseTheirPadding(DynamicCache):
     """When two caches are joined, the padding of the narrower one is taken for real columns."""
 
@@ -184,7 +184,7 @@ class JoinedRowsLoseTheirPadding(DynamicCache):
         return replace(joined, mask=np.ones_like(joined.mask))
 
 
-@fault("CA-54", CACHE, with_cache, hard=True, blame=("LM", "CA"))
+@fault(CACHE, "LM-02", with_cache, hard=True, blame=("LM", "CA"))
 class PaddingIsAttended(DynamicCache):
     """The attention mask of a ragged prefill is dropped: later steps attend to the padding."""
 
@@ -194,7 +194,7 @@ class PaddingIsAttended(DynamicCache):
         return output._replace(state=replace(output.state, mask=mask))
 
 
-@fault("CA-55", CACHE, with_backend, hard=True, blame=("CA",))
+@fault(CACHE, "CA-04", with_backend, hard=True, blame=("CA",))
 class ForkSharesWithItsOriginal(Wrapper):
     """A fork is the same object: ids that the original reads are read by the copy too."""
 
@@ -212,7 +212,7 @@ class ForkSharesWithItsOriginal(Wrapper):
         return output
 
 
-@fault("BA-02", BATCHING, with_backend, hard=True, blame=("LM", "BA"))
+@fault(BATCHING, "LM-01", with_backend, hard=True, blame=("LM", "BA"), public=True)
 class BatchesInBfloat16(OutputWrapper):
     """For more than one row the library uses another kernel, which rounds to bfloat16."""
 
@@ -223,7 +223,7 @@ class BatchesInBfloat16(OutputWrapper):
         return output._replace(logits=logits, hidden=hidden)
 
 
-@fault("CA-56", CACHE, with_backend, hard=True, blame=("LM", "CA", "BA"))
+@fault(CACHE, "LM-01", with_backend, hard=True, blame=("LM", "CA", "BA"))
 class KernelForFourRows(OutputWrapper):
     """A kernel handles at most four rows: the fifth gets the output of the first."""
 
@@ -232,7 +232,7 @@ class KernelForFourRows(OutputWrapper):
         return output._replace(logits=output.logits[rows], hidden=output.hidden[rows])
 
 
-@fault("CA-57", CACHE, with_backend, hard=True)
+@fault(CACHE, "CA-07", with_backend, hard=True)
 class PromptsKnownByTheirBeginning(Wrapper):
     """Prompts are cached by length and first eight ids, so that two prompts can collide."""
 
@@ -252,7 +252,7 @@ class PromptsKnownByTheirBeginning(Wrapper):
         return Output(logits, hidden, self.inner.fork(kept))
 
 
-@fault("CA-58", CACHE, with_backend, hard=True, blame=("CA", "BA"))
+@fault(CACHE, "CA-06", with_backend, hard=True, blame=("CA", "BA"))
 class JoinedRowsInTheOtherOrder(Wrapper):
     """Rows that join a batch come before the running ones instead of after them."""
 
@@ -260,7 +260,7 @@ class JoinedRowsInTheOtherOrder(Wrapper):
         return self.inner.join(second, first)
 
 
-@fault("CA-59", CACHE, with_backend, hard=True, blame=("CA",))
+@fault(CACHE, "CA-03", with_backend, hard=True, blame=("CA",))
 class ConsumedStateGoesOn(Wrapper):
     """A consumed state can be used again, although its cache has changed."""
 
@@ -281,7 +281,7 @@ class ConsumedStateGoesOn(Wrapper):
         return self.inner.join(first, second)
 
 
-@fault("CA-61", CACHE, with_backend, hard=True, blame=("LM",))
+@fault(CACHE, "LM-08", with_backend, hard=True, blame=("LM",))
 class LengthsOfTheCallerAreKept(Wrapper):
     """A state keeps the caller's array of lengths, which the caller may overwrite."""
 

@@ -18,11 +18,15 @@ SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
 
 
 def chosen(only: Sequence[str]) -> list[Fault]:
-    """The faults whose id begins with, or whose name is, one of `only`; without any, all faults."""
+    """The faults whose id begins with, or whose name or aim is, one of `only`; by default all."""
     found = [
         fault
         for fault in catalogue().values()
-        if not only or any(fault.number.startswith(key) or fault.name == key for key in only)
+        if not only
+        or any(
+            fault.id.startswith(key) or key in (fault.id.partition("/")[2], fault.aim)
+            for key in only
+        )
     ]
     if not found:
         raise click.UsageError(f"no fault is named {', '.join(only)}")
@@ -42,7 +46,7 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 @click.command()
 @click.option("--list", "listing", is_flag=True, help="Show the catalogue and exit.")
 @click.option(
-    "--only", multiple=True, metavar="ID", help="These ids (or their beginnings) or names."
+    "--only", multiple=True, metavar="ID", help="These ids, beginnings of ids, names, or aims."
 )
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
@@ -75,14 +79,12 @@ def faults(
     if listing:
         for fault in wanted:
             kind = "harmless" if fault.harmless else "hard" if fault.hard else ""
-            click.echo(
-                f"{fault.number}  {fault.stage.name:17} {kind:8} {fault.name}: {fault.story}"
-            )
+            click.echo(f"{fault.id:58} {fault.aim:6} {kind:8} {fault.story}")
         return
     document = output / "faults.json"
     results = matrix.read(document) if resume else []
-    known = {(result.number, result.backend) for result in results}
-    waiting = [(f, b) for f, b in pairs(wanted, backends) if (f.number, b) not in known]
+    known = {(result.id, result.backend) for result in results}
+    waiting = [(f, b) for f, b in pairs(wanted, backends) if (f.id, b) not in known]
     total = len(waiting) + len(results)
     with click.progressbar(
         length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
@@ -92,8 +94,8 @@ def faults(
             results.append(result)
             matrix.write(document, results)
             bar.update(1)
-    order = {number: index for index, number in enumerate(catalogue())}
-    results.sort(key=lambda result: (order.get(result.number, 0), result.backend))
+    order = {name: index for index, name in enumerate(catalogue())}
+    results.sort(key=lambda result: (order.get(result.id, 0), result.backend))
     matrix.write(document, results)
     show(results)
     sys.exit(0 if results and all(result.right for result in results) else 1)
@@ -104,7 +106,7 @@ def show(results: Sequence[Result]) -> None:
     for result in results:
         size = f"{result.quantity}: {result.worst} of {result.limit}" if result.worst else ""
         first = " ".join(result.requirements[:6]) + (" ..." if result.requirements[6:] else "")
-        line = f"{result.number} {result.name:42} {result.backend:12} {result.verdict:11} "
+        line = f"{result.id:58} {result.backend:12} {result.verdict:11} "
         line += f"{result.blamed:2} {first:33} {size}{result.broken}"
         click.echo(line.rstrip())
         for convention in result.conventions:

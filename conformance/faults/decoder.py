@@ -23,7 +23,7 @@ from conformance.faults.plant import Float32, Wrapper, with_backend
 from conformance.subject import Subject
 
 
-@fault("DE-01", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True, public=True)
 def gelu_by_tanh(subject: Subject) -> Subject:
     """GELU is approximated by tanh, the default of many runtimes."""
     torch_functional("gelu", approximate="tanh")
@@ -34,7 +34,7 @@ def gelu_by_tanh(subject: Subject) -> Subject:
     )
 
 
-@fault("DE-02", DECODER)
+@fault(DECODER, "DE-01", public=True)
 def resized_from_half_pixels(subject: Subject) -> Subject:
     """Interpolation uses half-pixel coordinates and does not keep the ends (align_corners)."""
     from soprano.onnx_graphs import decoder as exporter
@@ -61,7 +61,7 @@ def resized_from_half_pixels(subject: Subject) -> Subject:
     return with_standard_networks(subject)
 
 
-@fault("DE-03", DECODER, backends=GRAPHS)
+@fault(DECODER, "DE-01", backends=GRAPHS, public=True)
 def length_baked_in(subject: Subject) -> Subject:
     """The number of frames of the traced example is a constant of the graph."""
 
@@ -71,14 +71,14 @@ def length_baked_in(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "frames", change)
 
 
-@fault("DE-07", DECODER, with_weights)
+@fault(DECODER, "DE-01", with_weights, public=True)
 def magnitude_and_phase_interleaved(name: str, values: Float32) -> Float32:
     """The head's outputs are read as pairs of magnitude and phase instead of as two halves."""
     head = name in ("head.out.weight", "head.out.bias")
     return np.concatenate([values[0::2], values[1::2]]) if head else values
 
 
-@fault("DE-08", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True, public=True)
 def magnitude_not_clipped(subject: Subject) -> Subject:
     """Magnitudes are not clipped at 100, which changes loud bins only."""
 
@@ -94,7 +94,7 @@ def magnitude_not_clipped(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "head.clipped", change)
 
 
-@fault("DE-09", DECODER)
+@fault(DECODER, "DE-01", public=True)
 def convolution_off_by_one(subject: Subject) -> Subject:
     """One depthwise convolution is padded on one side only: its output is one frame late."""
 
@@ -108,7 +108,7 @@ def convolution_off_by_one(subject: Subject) -> Subject:
     return with_attributes(subject, "decoder.convnext.4.dwconv", pads=[2, 0])
 
 
-@fault("DE-10", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True, public=True)
 def fused_epsilon(subject: Subject) -> Subject:
     """A fused norm in one block has its own epsilon, 1e-5 instead of 1e-6."""
     name = "decoder.convnext.3.norm"
@@ -116,7 +116,7 @@ def fused_epsilon(subject: Subject) -> Subject:
     return with_attributes(subject, name, epsilon=1e-5)
 
 
-@fault("IS-05", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True, public=True)
 def edges_of_the_spectrum_kept(subject: Subject) -> Subject:
     """DC and Nyquist are not zeroed before the ISTFT."""
 
@@ -151,7 +151,7 @@ class DecodeWrapper(Wrapper):
         return self.changed(spectrum, hidden, lengths)
 
 
-@fault("BA-01", BATCHING, with_backend, hard=True)
+@fault(BATCHING, "BA-03", with_backend, hard=True, public=True)
 class RowsPaddedWithZeros(DecodeWrapper):
     """Shorter rows are padded on the left with zeros, which the convolutions read."""
 
@@ -167,7 +167,7 @@ class RowsPaddedWithZeros(DecodeWrapper):
         return spectrum
 
 
-@fault("DE-50", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True)
 def edges_repeated_instead_of_zero(subject: Subject) -> Subject:
     """The convolution of the first block is padded with the edge frame instead of zeros."""
     name = "decoder.convnext.0.dwconv"
@@ -186,19 +186,19 @@ def with_tensor(subject: Subject, tensor: str, change: Any) -> Subject:
     return with_weights(subject, lambda name, values: change(values) if name == tensor else values)
 
 
-@fault("DE-51", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True)
 def layer_scale_forgotten_once(subject: Subject) -> Subject:
     """The layer scale of the last block is not applied: its gammas are 1."""
     return with_tensor(subject, "decoder.convnext.7.gamma", np.ones_like)
 
 
-@fault("DE-52", DECODER, hard=True, backends=TYPED_GRAPHS)
+@fault(DECODER, "DE-01", hard=True, backends=TYPED_GRAPHS)
 def phase_in_half_precision(subject: Subject) -> Subject:
     """The phase is rounded to half precision before cos and sin."""
     return with_rounded_input(subject, lambda kind, name: name in ("head.Cos", "head.Sin"))
 
 
-@fault("DE-53", DECODER, with_backend, hard=True)
+@fault(DECODER, "DE-01", with_backend, hard=True)
 class ConjugateSpectrum(DecodeWrapper):
     """The imaginary part has the other sign, as with the other sign of the exponent."""
 
@@ -206,7 +206,7 @@ class ConjugateSpectrum(DecodeWrapper):
         return spectrum * np.array([1, -1], np.float32)
 
 
-@fault("DE-54", DECODER, with_backend, hard=True)
+@fault(DECODER, "DE-06", with_backend, hard=True)
 class LongUtterancesLoseTheirLastFrame(DecodeWrapper):
     """Beyond 20 tokens a rounded scale gives one frame less, which is filled with zeros."""
 
@@ -216,7 +216,7 @@ class LongUtterancesLoseTheirLastFrame(DecodeWrapper):
         return spectrum
 
 
-@fault("DE-55", BATCHING, with_backend, hard=True)
+@fault(BATCHING, "BA-03", with_backend, hard=True)
 class BeyondARowsFramesStandsNoise(DecodeWrapper):
     """Beyond a shorter row's frames there is the output for padding instead of zeros."""
 
@@ -226,7 +226,7 @@ class BeyondARowsFramesStandsNoise(DecodeWrapper):
         return spectrum
 
 
-@fault("DE-56", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True)
 def kernels_turned_in_time(subject: Subject) -> Subject:
     """One block's depthwise kernels are reversed: convolution instead of cross-correlation."""
     return with_tensor(
@@ -236,13 +236,13 @@ def kernels_turned_in_time(subject: Subject) -> Subject:
     )
 
 
-@fault("DE-57", DECODER, hard=True)
+@fault(DECODER, "DE-01", hard=True)
 def bias_of_one_norm_lost(subject: Subject) -> Subject:
     """A converter that supports RMSNorm only drops the bias of the last norm."""
     return with_tensor(subject, "decoder.final_layer_norm.bias", np.zeros_like)
 
 
-@fault("DE-58", DECODER, with_backend, hard=True)
+@fault(DECODER, "DE-06", with_backend, hard=True)
 class LongUtterancesDecodedInWindows(Wrapper):
     """Beyond 48 tokens the decoder works in windows with one token too little of context."""
 
@@ -261,7 +261,7 @@ class LongUtterancesDecodedInWindows(Wrapper):
         return np.concatenate(parts, axis=2)
 
 
-@fault("DE-59", DECODER, with_backend, hard=True)
+@fault(DECODER, "DE-07", with_backend, hard=True)
 class SumsDifferFromRunToRun(DecodeWrapper):
     """Threads add their parts in varying order: the last bits differ from run to run."""
 
@@ -273,7 +273,7 @@ class SumsDifferFromRunToRun(DecodeWrapper):
         return (spectrum * (1 + noise * 2.0**-24)).astype(np.float32)
 
 
-@fault("DE-60", DECODER, hard=True, backends=TYPED_GRAPHS)
+@fault(DECODER, "DE-01", hard=True, backends=TYPED_GRAPHS)
 def magnitudes_in_half_precision(subject: Subject) -> Subject:
     """The exponential of the head is computed in half precision."""
     return with_rounded_input(subject, lambda kind, name: name == "head.exp")

@@ -18,27 +18,27 @@ from soprano.sampling import uniforms
 from soprano.stages import Stages
 
 
-@fault("SA-15", SAMPLER)
+@fault(SAMPLER, "SA-16", public=True)
 def retry_repeats_itself(subject: Subject) -> Subject:
     """A second attempt has the seed of the first and generates the same ids."""
     return with_stages(subject, uniforms=lambda seed, sentence, attempt=0: uniforms(seed, sentence))
 
 
-@fault("SA-16", SAMPLER, as_stage("uniforms"), hard=True)
+@fault(SAMPLER, "SA-16", as_stage("uniforms"), hard=True, public=True)
 def reseeded_before_every_draw(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """The generator is seeded again before each draw, so that all tokens get the same uniform."""
     while True:
         yield next(uniforms(seed, sentence, attempt))
 
 
-@fault("SA-17", SAMPLER, as_stage("uniforms"))
+@fault(SAMPLER, "SA-16", as_stage("uniforms"), public=True)
 def seed_ignored(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """Draws come from the library's global generator, and the seed has no effect."""
     while True:
         yield float(np.random.random())
 
 
-@fault("SA-19", SAMPLER, as_stage("generate"), hard=True, blame=("SA", "GE"))
+@fault(SAMPLER, "GE-08", as_stage("generate"), hard=True, blame=("SA", "GE"), public=True)
 def draws_depend_on_the_batch(
     stages: Stages, prompts: Any, *, batch_size: int = 1
 ) -> Iterator[Token]:
@@ -51,19 +51,19 @@ def draws_depend_on_the_batch(
     return generate(stages, map(strided, prompts), batch_size=batch_size)
 
 
-@fault("SA-53", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True)
 def drawn_in_single_precision(subject: Subject) -> Subject:
     """The cumulative sum is float32: at an edge, the neighbouring id is drawn."""
     return with_convention(subject, "drawn in single precision")
 
 
-@fault("SA-54", SAMPLER)
+@fault(SAMPLER, "SA-01")
 def drawn_in_the_order_of_rank(subject: Subject) -> Subject:
     """The cumulative sum runs over ids by falling probability instead of ascending id."""
     return with_convention(subject, "drawn in the order of rank")
 
 
-@fault("SA-56", SYNTHESIS, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-10", hard=True, blame=("SY",))
 def every_sentence_draws_alike(subject: Subject) -> Subject:
     """The stream depends on the seed alone: all sentences of a text get the same uniforms."""
 
@@ -73,7 +73,7 @@ def every_sentence_draws_alike(subject: Subject) -> Subject:
     return with_voice(subject, lambda stages: replace(stages, uniforms=first))
 
 
-@fault("SA-60", SAMPLER, as_stage("uniforms"), hard=True)
+@fault(SAMPLER, "SA-16", as_stage("uniforms"), hard=True)
 def draws_of_single_precision(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """The generator gives 24 random bits instead of 53."""
     return (np.floor(u * 2**24) / 2**24 for u in uniforms(seed, sentence, attempt))

@@ -50,17 +50,21 @@ Plant = Callable[[Subject], Subject]
 class Fault:
     """One fault, or one harmless variation."""
 
-    number: str  # its id in the catalogue
-    name: str
+    id: str  # "stage/name", or "harmless/name"
     stage: Stage
+    aim: str  # the requirement that states what the fault breaks; "" for a variation
     story: str
     plant: Plant = field(repr=False)
+    public: bool = False  # found in a public port
     hard: bool = False
-    harmless: bool = False
     model: str = "v11"
     threads: int = 1  # of the runtime
     blame: tuple[str, ...] = ()  # the families to blame, where not the stage's
     backends: tuple[str, ...] = ()  # where it can be planted; empty: everywhere
+
+    @property
+    def harmless(self) -> bool:
+        return not self.aim
 
     @property
     def rightly_blamed(self) -> tuple[str, ...]:
@@ -71,38 +75,45 @@ CATALOGUE: dict[str, Fault] = {}
 
 
 def fault(
-    number: str,
     stage: Stage,
+    aim: str,
     by: Callable[[Subject, Any], Subject] | None = None,
-    *,
-    hard: bool = False,
-    harmless: bool = False,
-    model: str = "v11",
-    threads: int = 1,
-    blame: tuple[str, ...] = (),
-    backends: tuple[str, ...] = (),
+    **properties: Any,
 ) -> Callable[[Any], Any]:
     """Add a fault to the catalogue under the decorated object's name, with its docstring as story.
 
     The object is a function `Subject -> Subject`; or, with `by`, a faulty part that
-    `by(subject, part)` plants.
+    `by(subject, part)` plants. The properties are fields of `Fault`.
     `hard` means small in size, or visible only in batches, in long sequences, at a boundary, for
     certain inputs or after many steps.
     """
+    return partial(_add, stage.name.replace(" ", "-"), stage, aim, by, properties)
 
-    def add(part: Any) -> Any:
-        # A class is named like a function: FirstSampleLost -> first-sample-lost.
-        name = re.sub(r"_|(?<!^)(?=[A-Z])", "-", part.__name__).lower()
-        story = " ".join((part.__doc__ or "").split())
-        if number in CATALOGUE or not story:
-            raise ValueError(f"{number} ({name}) is in the catalogue already, or has no docstring")
-        plant: Plant = partial(_plant, by, part) if by else part
-        CATALOGUE[number] = Fault(
-            number, name, stage, story, plant, hard, harmless, model, threads, blame, backends
-        )
-        return part
 
-    return add
+def variation(
+    stage: Stage, by: Callable[[Subject, Any], Subject] | None = None, **properties: Any
+) -> Callable[[Any], Any]:
+    """Add a harmless variation to the catalogue, in the same way."""
+    return partial(_add, "harmless", stage, "", by, properties)
+
+
+def _add(
+    group: str,
+    stage: Stage,
+    aim: str,
+    by: Callable[[Subject, Any], Subject] | None,
+    properties: dict[str, Any],
+    part: Any,
+) -> Any:
+    # A class is named like a function: FirstSampleLost -> first-sample-lost.
+    name = re.sub(r"_|(?<!^)(?=[A-Z])", "-", part.__name__)
+    key = f"{group}/{name}".lower()
+    story = " ".join((part.__doc__ or "").split())
+    if key in CATALOGUE or not story:
+        raise ValueError(f"{key} is in the catalogue already, or has no docstring")
+    plant: Plant = partial(_plant, by, part) if by else part
+    CATALOGUE[key] = Fault(key, stage, aim, story, plant, **properties)
+    return part
 
 
 def _plant(by: Callable[[Subject, Any], Subject], part: Any, subject: Subject) -> Subject:

@@ -31,7 +31,7 @@ def change_parsed(parser: str, change: Callable[..., dict[str, Any]]) -> None:
     patch(parser, faulty, config_json, folder)
 
 
-@fault("KV-17", FOLDER, hard=True, model="heads", blame=("CK", "LM"))
+@fault(FOLDER, "CK-13", hard=True, model="heads", blame=("CK", "LM"), public=True)
 def head_width_taken_from_hidden(subject: Subject) -> Subject:
     """The width of a head is hidden / heads, which is right for the published sizes only."""
     change_parsed(
@@ -41,21 +41,21 @@ def head_width_taken_from_hidden(subject: Subject) -> Subject:
     return subject
 
 
-@fault("KV-18", FOLDER, blame=("CK", "LM", "SY"))
+@fault(FOLDER, "CK-13", blame=("CK", "LM", "SY"), public=True)
 def end_of_sequence_assumed(subject: Subject) -> Subject:
     """The id that ends an utterance is assumed to be 2, as in other families."""
     change_parsed("parse_language_model", lambda config, document: {"eos_token_id": 2})
     return subject
 
 
-@fault("CK-50", FOLDER, hard=True, model="n600", blame=("CK", "LM", "DE"))
+@fault(FOLDER, "CK-13", hard=True, model="n600", blame=("CK", "LM", "DE"))
 def hop_not_read(subject: Subject) -> Subject:
     """The hop is a quarter of the window instead of the config's."""
     change_parsed("parse_decoder", lambda config, document: {"hop_length": config.win_length // 4})
     return subject
 
 
-@fault("IS-12", FOLDER, blame=("CK",))
+@fault(FOLDER, "CK-03", blame=("CK",), public=True)
 def signal_numbers_guessed(subject: Subject) -> Subject:
     """Where the config has no signal parameters, those of another vocoder are assumed."""
     guessed = {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "win_length": 1024}
@@ -65,7 +65,7 @@ def signal_numbers_guessed(subject: Subject) -> Subject:
     return subject
 
 
-@fault("DE-05", FOLDER, blame=("CK",))
+@fault(FOLDER, "CK-05", blame=("CK",), public=True)
 def geometry_by_folder_name(subject: Subject) -> Subject:
     """The generation of the decoder is guessed from the folder's name."""
     measured = ModelFolder.config.func  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def geometry_by_folder_name(subject: Subject) -> Subject:
     return subject
 
 
-@fault("CK-51", FOLDER, hard=True, blame=("CK",))
+@fault(FOLDER, "CK-07", hard=True, blame=("CK",))
 def bfloat16_rounded_on_the_way(subject: Subject) -> Subject:
     """Tensors in bfloat16 pass through half precision, which loses large and small values."""
     read = tensors.Tensor.read
@@ -95,7 +95,7 @@ def bfloat16_rounded_on_the_way(subject: Subject) -> Subject:
     return subject
 
 
-@fault("CK-52", FOLDER, hard=True, blame=("CK",))
+@fault(FOLDER, "CK-08", hard=True, blame=("CK",))
 def pickled_decoder_preferred(subject: Subject) -> Subject:
     """In a folder with both files, the older decoder.pth is read."""
     read = ModelFolder.decoder_weights
@@ -112,7 +112,7 @@ def pickled_decoder_preferred(subject: Subject) -> Subject:
     return subject
 
 
-@fault("CK-53", FOLDER, hard=True, blame=("CK",))
+@fault(FOLDER, "CK-02", hard=True, blame=("CK",))
 def unknown_keys_passed_over(subject: Subject) -> Subject:
     """Keys that are not understood are ignored, whatever they mean."""
     parse = config_json.parse_language_model
@@ -130,7 +130,7 @@ def unknown_keys_passed_over(subject: Subject) -> Subject:
     return subject
 
 
-@fault("CK-54", FOLDER, hard=True, blame=("CK",))
+@fault(FOLDER, "CK-11", hard=True, blame=("CK",))
 def shapes_not_looked_at(subject: Subject) -> Subject:
     """A tensor of another shape than the config's is accepted if its name is known."""
     require = tensors.require_shapes
@@ -142,7 +142,7 @@ def shapes_not_looked_at(subject: Subject) -> Subject:
     return subject
 
 
-@fault("EX-50", FOLDER, blame=("EX", "LM", "CA"))
+@fault(FOLDER, "EX-01", blame=("EX", "LM", "CA"))
 def batch_of_one_baked_in(subject: Subject) -> Subject:
     """The exporter traced a batch of one, and the graph has this size as a constant."""
     from soprano.onnx_graphs.writer import Graph
@@ -156,7 +156,7 @@ def batch_of_one_baked_in(subject: Subject) -> Subject:
     return subject
 
 
-@fault("EX-51", FOLDER, hard=True, blame=("EX",))
+@fault(FOLDER, "EX-02", hard=True, blame=("EX",))
 def manifest_bears_the_time(subject: Subject) -> Subject:
     """The manifest contains the time of the export, so that no two exports are equal."""
     from soprano.export import bundle
@@ -174,7 +174,7 @@ def manifest_bears_the_time(subject: Subject) -> Subject:
     return subject
 
 
-@fault("EX-52", FOLDER, hard=True, blame=("EX",))
+@fault(FOLDER, "EX-07", hard=True, blame=("EX",))
 def failed_export_leaves_half_a_bundle(subject: Subject) -> Subject:
     """Files are written to their final folder, and stay there after an error."""
     from soprano.export import bundle
@@ -194,7 +194,7 @@ def failed_export_leaves_half_a_bundle(subject: Subject) -> Subject:
     return subject
 
 
-@fault("RT-07", FOLDER, blame=("EX",))
+@fault(FOLDER, "EX-08", blame=("EX",), public=True)
 def half_precision_only_by_name(subject: Subject) -> Subject:
     """A bundle's class is half precision, and its weights are stored in float32."""
     from soprano.export import bundle

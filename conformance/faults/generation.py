@@ -28,7 +28,7 @@ from soprano.streaming import stream
 from soprano.synthesis import SopranoTTS
 
 
-@fault("GE-50", LOOP, hard=True)
+@fault(LOOP, "GE-07", hard=True)
 def slot_keeps_its_history(subject: Subject) -> Subject:
     """An utterance that takes a free row of the batch also gets the history of the one before."""
     left: list[list[int]] = []
@@ -45,7 +45,7 @@ def slot_keeps_its_history(subject: Subject) -> Subject:
     return with_advance(subject, faulty)
 
 
-@fault("GE-51", LOOP, with_advance, hard=True)
+@fault(LOOP, "GE-07", with_advance, hard=True)
 def history_lacks_the_last_id(
     stages: Stages, generation: Generation, logits: Any, hidden: Any
 ) -> Token:
@@ -58,7 +58,7 @@ def history_lacks_the_last_id(
     return advance(replace(stages, sample=sample), generation, logits, hidden)
 
 
-@fault("GE-52", LOOP, with_advance, hard=True)
+@fault(LOOP, "GE-01", with_advance, hard=True)
 def draw_taken_by_greedy_rows_too(
     stages: Stages, generation: Generation, logits: Any, hidden: Any
 ) -> Token:
@@ -68,7 +68,7 @@ def draw_taken_by_greedy_rows_too(
     return advance(stages, generation, logits, hidden)
 
 
-@fault("GE-53", LOOP, hard=True)
+@fault(LOOP, "GE-05", hard=True)
 def prompts_padded_on_the_left(subject: Subject) -> Subject:
     """Prompts of different lengths are padded on the left, as another library requires."""
 
@@ -85,7 +85,7 @@ def prompts_padded_on_the_left(subject: Subject) -> Subject:
     return with_stages(subject, generate=faulty)
 
 
-@fault("GE-54", LOOP, as_stage("generate"), hard=True)
+@fault(LOOP, "GE-10", as_stage("generate"), hard=True)
 def tokens_come_with_the_next_step(stages: Stages, prompts: Any, **options: int) -> Iterator[Token]:
     """A token is yielded only after the next step has been computed."""
     held: list[Token] = []
@@ -96,7 +96,7 @@ def tokens_come_with_the_next_step(stages: Stages, prompts: Any, **options: int)
     yield from held
 
 
-@fault("GE-55", HIDDEN, hard=True, blame=("GE", "SY"))
+@fault(HIDDEN, "GE-03", hard=True, blame=("GE", "SY"))
 def limit_counts_the_prompt(subject: Subject) -> Subject:
     """The limit of new tokens also counts the prompt's ids."""
 
@@ -128,7 +128,7 @@ def with_batch_voice(subject: Subject, kind: Callable[..., SopranoTTS]) -> Subje
     return replace(subject, voice=lambda model, stages: kind(model, stages=stages))
 
 
-@fault("SY-52", SYNTHESIS, with_batch_voice, blame=("SY", "ST"))
+@fault(SYNTHESIS, "SY-06", with_batch_voice, blame=("SY", "ST"))
 class PauseBetweenSentences(BatchVoice):
     """A tenth of a second of silence is added between sentences."""
 
@@ -145,7 +145,7 @@ class PauseBetweenSentences(BatchVoice):
         return replace(audio, samples=np.concatenate(parts[:-1]), sentences=sentences)
 
 
-@fault("SY-53", BATCHING, with_batch_voice, hard=True, blame=("SY", "BA"))
+@fault(BATCHING, "BA-05", with_batch_voice, hard=True, blame=("SY", "BA"))
 class TextsComeSortedByLength(BatchVoice):
     """Texts are sorted by length to fill batches better, and not put back in order."""
 
@@ -153,7 +153,7 @@ class TextsComeSortedByLength(BatchVoice):
         return sorted(texts, key=len)
 
 
-@fault("SY-55", SYNTHESIS, with_batch_voice, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-13", with_batch_voice, hard=True, blame=("SY",))
 class OneRetryTooMany(BatchVoice):
     """A stuck utterance is generated once more than `retries` allows."""
 
@@ -163,7 +163,7 @@ class OneRetryTooMany(BatchVoice):
         return texts
 
 
-@fault("SY-56", SYNTHESIS, with_batch_voice, hard=True, blame=("SY", "ST"))
+@fault(SYNTHESIS, "ST-01", with_batch_voice, hard=True, blame=("SY", "ST"))
 class StreamIgnoresTheOptions(SopranoTTS):
     """The streamed path uses the seed and the temperature and ignores the other options."""
 
@@ -173,7 +173,7 @@ class StreamIgnoresTheOptions(SopranoTTS):
         return super().infer_stream(text, **kept)
 
 
-@fault("SY-57", SYNTHESIS, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-17", hard=True, blame=("SY",))
 def states_kept_for_later(subject: Subject) -> Subject:
     """The voice keeps the hidden states of every sentence in memory."""
     kept = []
@@ -186,7 +186,7 @@ def states_kept_for_later(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(remembered))
 
 
-@fault("SY-58", SYNTHESIS, with_batch_voice, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-06", with_batch_voice, hard=True, blame=("SY",))
 class RangesInWholeFrames(BatchVoice):
     """A sentence's range of samples is computed from its tokens, one more than it has samples."""
 
@@ -199,7 +199,7 @@ class RangesInWholeFrames(BatchVoice):
         return replace(audio, sentences=sentences)
 
 
-@fault("SY-59", BATCHING, with_batch_voice, hard=True, blame=("SY", "BA"))
+@fault(BATCHING, "BA-04", with_batch_voice, hard=True, blame=("SY", "BA"))
 class SentencesNumberedThroughTheBatch(SopranoTTS):
     """A sentence's uniforms depend on its index in the batch instead of in its text."""
 
@@ -213,13 +213,13 @@ class SentencesNumberedThroughTheBatch(SopranoTTS):
         return SopranoTTS(self.model, stages=stages).infer_batch(*arguments, **options)
 
 
-@fault("ST-56", STREAMING, hard=True)
+@fault(STREAMING, "ST-05", hard=True)
 def chunk_as_soon_as_anything_is_ready(subject: Subject) -> Subject:
     """The chunk size is ignored: a chunk is returned as soon as any samples are ready."""
     return with_stages(subject, stream=lambda stages, tokens, size: stream(stages, tokens, 1))
 
 
-@fault("ST-57", STREAMING, with_streamed_path, hard=True, blame=("SY", "ST"))
+@fault(STREAMING, "ST-01", with_streamed_path, hard=True, blame=("SY", "ST"))
 def stream_numbers_every_sentence_zero(stages: Stages) -> Stages:
     """The streamed path gives every sentence the uniforms of the first one."""
     return replace(

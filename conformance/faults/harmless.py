@@ -18,7 +18,7 @@ from conformance.faults.fault import (
     SAMPLER,
     STREAMING,
     Stage,
-    fault,
+    variation,
 )
 from conformance.faults.network_hooks import (
     GRAPHS,
@@ -47,13 +47,13 @@ def ulps(values: Any, seed: int) -> Any:
     return (values * (1 + noise)).astype(np.float32)
 
 
-@fault("OK-00", EVERYTHING, harmless=True)
+@variation(EVERYTHING)
 def nothing_at_all(subject: Subject) -> Subject:
     """The subject is unchanged."""
     return subject
 
 
-@fault("OK-01", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
+@variation(LANGUAGE_MODEL, backends=GRAPHS)
 def products_summed_in_another_order(subject: Subject) -> Subject:
     """Every matmul of both networks sums its terms in two halves."""
 
@@ -76,13 +76,13 @@ def products_summed_in_another_order(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: kind == "Gemm" and "halves" not in name, change)
 
 
-@fault("OK-02", EVERYTHING, harmless=True, threads=2)
+@variation(EVERYTHING, threads=2)
 def two_threads(subject: Subject) -> Subject:
     """The runtime uses two threads, as requested."""
     return subject
 
 
-@fault("OK-03", LANGUAGE_MODEL, harmless=True, backends=("onnx_cpu",))
+@variation(LANGUAGE_MODEL, backends=("onnx_cpu",))
 def no_optimisation(subject: Subject) -> Subject:
     """The runtime runs the standard graph without fusing or folding operators."""
     import onnxruntime as ort
@@ -92,7 +92,7 @@ def no_optimisation(subject: Subject) -> Subject:
     return with_standard_networks(subject)
 
 
-@fault("OK-04", LANGUAGE_MODEL, harmless=True, backends=TYPED_GRAPHS)
+@variation(LANGUAGE_MODEL, backends=TYPED_GRAPHS)
 def rotation_table_in_float64(subject: Subject) -> Subject:
     """Cos and sin of RoPE are computed from float64 angles and rounded once."""
 
@@ -111,20 +111,20 @@ def rotation_table_in_float64(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "rope.angles", change)
 
 
-@fault("OK-05", ISTFT, harmless=True)
+@variation(ISTFT)
 def transform_in_float64(subject: Subject) -> Subject:
     """The ISTFT is computed in float64 and rounded at its end."""
     return with_stages(subject, istft=Istft())
 
 
-@fault("OK-06", STREAMING, harmless=True)
+@variation(STREAMING)
 def three_tokens_of_context(subject: Subject) -> Subject:
     """A stream of windows with three tokens of context instead of four."""
     three = type("Three", (WindowedDecoder,), {"left": 3, "right": 3})
     return with_stages(subject, stream=streamed_by(three))
 
 
-@fault("OK-07", LANGUAGE_MODEL, with_backend, harmless=True)
+@variation(LANGUAGE_MODEL, with_backend)
 class AnUlpOfNoise(Wrapper):
     """Logits, hidden states and spectra have an ulp of noise, which can decide near ties."""
 
@@ -140,13 +140,13 @@ class AnUlpOfNoise(Wrapper):
         return ulps(self.inner.decode(hidden, lengths), 5)
 
 
-@fault("OK-08", CACHE, with_cache_values, harmless=True)
+@variation(CACHE, with_cache_values)
 def cache_copied_at_every_step(values: Any) -> Any:
     """The KV cache is copied in another memory order at every step."""
     return np.ascontiguousarray(values.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
 
 
-@fault("OK-09", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
+@variation(LANGUAGE_MODEL, backends=GRAPHS)
 def softmax_and_silu_spelt_out(subject: Subject) -> Subject:
     """Softmax is shifted by another constant, and SiLU is x / (1 + exp(-x))."""
 
@@ -164,19 +164,19 @@ def softmax_and_silu_spelt_out(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: kind in ("Softmax", "Sigmoid"), change)
 
 
-@fault("OK-10", LANGUAGE_MODEL, harmless=True)
+@variation(LANGUAGE_MODEL)
 def weights_inside_the_graph(subject: Subject) -> Subject:
     """The graphs contain their weights instead of pointing into a file."""
     return with_weights(subject, lambda name, values: values)
 
 
-@fault("OK-11", LANGUAGE_MODEL, harmless=True)
+@variation(LANGUAGE_MODEL)
 def positions_moved_together(subject: Subject) -> Subject:
     """All positions of a row begin at 1: RoPE depends on differences only."""
     return with_positions(subject, lambda positions, stepping: positions + 1)
 
 
-@fault("OK-12", CACHE, with_backend, harmless=True)
+@variation(CACHE, with_backend)
 class PromptsReadOneByOne(Wrapper):
     """A prompt of one row is read id by id, without a prefill graph."""
 
@@ -190,13 +190,13 @@ class PromptsReadOneByOne(Wrapper):
         return output
 
 
-@fault("OK-13", SAMPLER, harmless=True)
+@variation(SAMPLER)
 def sampler_sorts_otherwise(subject: Subject) -> Subject:
     """Another sampler, with another sorting algorithm that keeps the order of ties."""
     return with_stages(subject, sample=Sampler())
 
 
-@fault("OK-17", SAMPLER, as_stage("sample"), harmless=True)
+@variation(SAMPLER, as_stage("sample"))
 def temperature_before_the_penalty(logits: Any, history: Any, options: Any, uniform: Any) -> int:
     """Logits are divided by the temperature before the penalty is applied: the two commute."""
     temperature = options.temperature or 1.0
@@ -205,7 +205,7 @@ def temperature_before_the_penalty(logits: Any, history: Any, options: Any, unif
     return sample(divided, history, rest, uniform)
 
 
-@fault("OK-14", LANGUAGE_MODEL, with_backend, harmless=True)
+@variation(LANGUAGE_MODEL, with_backend)
 class NoBatchesDeclared(Wrapper):
     """The backend declares that it supports neither select nor join nor fork."""
 
@@ -223,7 +223,7 @@ class NoBatchesDeclared(Wrapper):
         raise BackendError("fork was not declared")
 
 
-@fault("OK-15", DECODER, with_backend, harmless=True)
+@variation(DECODER, with_backend)
 class RowsDecodedOneByOne(Wrapper):
     """A batch of hidden states is decoded row by row."""
 
@@ -239,7 +239,7 @@ class RowsDecodedOneByOne(Wrapper):
         return np.concatenate(wide)
 
 
-@fault("OK-16", DECODER, harmless=True, backends=GRAPHS)
+@variation(DECODER, backends=GRAPHS)
 def phase_wrapped(subject: Subject) -> Subject:
     """The phase is wrapped into one turn before cos and sin, exactly."""
 
@@ -254,7 +254,7 @@ def phase_wrapped(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name in ("head.Cos", "head.Sin"), change)
 
 
-@fault("OK-18", DECODER, harmless=True, backends=GRAPHS)
+@variation(DECODER, backends=GRAPHS)
 def clipped_before_the_exponential(subject: Subject) -> Subject:
     """The logarithm of the magnitude is clipped at log(100), instead of the magnitude at 100."""
 
@@ -265,7 +265,7 @@ def clipped_before_the_exponential(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "head.exp", change)
 
 
-@fault("OK-19", DECODER, harmless=True, backends=GRAPHS)
+@variation(DECODER, backends=GRAPHS)
 def gelu_spelt_out(subject: Subject) -> Subject:
     """GELU is written with the error function, node by node."""
 
@@ -280,7 +280,7 @@ def gelu_spelt_out(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: kind == "Gelu", change)
 
 
-@fault("OK-20", LANGUAGE_MODEL, harmless=True, backends=GRAPHS)
+@variation(LANGUAGE_MODEL, backends=GRAPHS)
 def norms_by_the_reciprocal(subject: Subject) -> Subject:
     """Every RMSNorm multiplies by the reciprocal of the root instead of dividing by the root."""
 
@@ -293,7 +293,7 @@ def norms_by_the_reciprocal(subject: Subject) -> Subject:
     )
 
 
-@fault("OK-21", SAMPLER, as_stage("uniforms"), harmless=True)
+@variation(SAMPLER, as_stage("uniforms"))
 def draws_taken_in_blocks(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """An utterance's uniforms are taken from its stream twelve at a time."""
     stream = uniforms(seed, sentence, attempt)

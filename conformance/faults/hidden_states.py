@@ -40,7 +40,7 @@ def with_tokens_changed(change: ChangeTokens) -> Callable[[Stages], Stages]:
     return changed
 
 
-@fault("HS-01", STREAMING, blame=("GE", "ST"))
+@fault(STREAMING, "ST-01", blame=("GE", "ST"), public=True)
 def stream_shifted_by_one(subject: Subject) -> Subject:
     """The stream decodes the state after feeding a token; offline is right."""
 
@@ -56,7 +56,7 @@ def stream_shifted_by_one(subject: Subject) -> Subject:
     return with_streamed_path(subject, with_tokens_changed(shifted))
 
 
-@fault("HS-02", HIDDEN, with_advance)
+@fault(HIDDEN, "GE-01", with_advance, public=True)
 def extra_tail_state(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
     """States are collected before the id is tested: the one that predicts [STOP] is decoded."""
     token = advance(stages, generation, logits, hidden)
@@ -65,7 +65,7 @@ def extra_tail_state(stages: Stages, generation: Generation, logits: Any, hidden
     return replace(token, id=stages.config.language_model.eos_token_id, hidden=hidden)
 
 
-@fault("HS-03", HIDDEN, with_advance)
+@fault(HIDDEN, "GE-01", with_advance, public=True)
 def first_state_dropped(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
     """The state of prefill is counted as the prompt's and not decoded."""
     first = not generation.ids
@@ -73,7 +73,7 @@ def first_state_dropped(stages: Stages, generation: Generation, logits: Any, hid
     return replace(token, hidden=None) if first else token
 
 
-@fault("HS-04", SYNTHESIS, hard=True, blame=("GE", "SY"))
+@fault(SYNTHESIS, "SY-07", hard=True, blame=("GE", "SY"), public=True)
 def last_state_lost_on_length(subject: Subject) -> Subject:
     """The last token is dropped for every finish reason, which is right for "stop" only."""
 
@@ -84,7 +84,7 @@ def last_state_lost_on_length(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(dropped))
 
 
-@fault("HS-06", HIDDEN, with_backend, hard=True)
+@fault(HIDDEN, "LM-02", with_backend, hard=True, public=True)
 class OneBufferForEveryStep(Wrapper):
     """Each step returns its states in one array, which the next step overwrites."""
 
@@ -98,7 +98,7 @@ class OneBufferForEveryStep(Wrapper):
         return output._replace(hidden=self.buffer)
 
 
-@fault("HS-08", HIDDEN, with_backend, hard=True, blame=("LM", "GE", "DE", "SY"))
+@fault(HIDDEN, "DE-01", with_backend, hard=True, blame=("LM", "GE", "DE", "SY"), public=True)
 class EveryAxisSqueezed(Wrapper):
     """Axes of size 1 are squeezed, so that one row or one token changes the shape."""
 
@@ -107,7 +107,7 @@ class EveryAxisSqueezed(Wrapper):
         return spectrum.squeeze() if hidden.shape[1] < 2 else spectrum
 
 
-@fault("HS-10", SYNTHESIS, blame=("GE", "SY"))
+@fault(SYNTHESIS, "SY-06", blame=("GE", "SY"), public=True)
 def prompt_states_become_sound(subject: Subject) -> Subject:
     """A state of the prompt is decoded before those of the utterance."""
 
@@ -139,19 +139,19 @@ def stuck_by(subject: Subject, norm: int, far: Callable[[int], int]) -> Subject:
     return with_stages(subject, is_stuck=is_stuck)
 
 
-@fault("ST-08", HIDDEN, hard=True)
+@fault(HIDDEN, "GE-13", hard=True, public=True)
 def run_reset_instead_of_lowered(subject: Subject) -> Subject:
     """One far step resets the run of near steps to 0 instead of subtracting 1."""
     return stuck_by(subject, 1, lambda run: 0)
 
 
-@fault("HS-53", HIDDEN, hard=True)
+@fault(HIDDEN, "GE-13", hard=True)
 def euclidean_distance_between_states(subject: Subject) -> Subject:
     """Steps are measured as L2 distances, but the threshold is for L1."""
     return stuck_by(subject, 2, lambda run: max(run - 1, 0))
 
 
-@fault("HS-50", HIDDEN, with_advance, hard=True)
+@fault(HIDDEN, "GE-03", with_advance, hard=True)
 def limit_met_one_token_late(
     stages: Stages, generation: Generation, logits: Any, hidden: Any
 ) -> Token:
@@ -160,7 +160,7 @@ def limit_met_one_token_late(
     return advance(stages, replace(generation, prompt=later), logits, hidden)
 
 
-@fault("HS-51", SYNTHESIS, with_offline_path, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-09", with_offline_path, hard=True, blame=("SY",))
 def states_of_a_sentence_in_another_type(stages: Stages) -> Stages:
     """States are stored in half precision until they are decoded."""
 
@@ -170,7 +170,7 @@ def states_of_a_sentence_in_another_type(stages: Stages) -> Stages:
     return replace(stages, decode=decode)
 
 
-@fault("HS-52", SYNTHESIS, hard=True, blame=("SY", "ST"))
+@fault(SYNTHESIS, "SY-06", hard=True, blame=("SY", "ST"))
 def last_state_said_twice(subject: Subject) -> Subject:
     """The last state of an utterance is decoded twice, so that its end is not cut off."""
 
@@ -189,7 +189,7 @@ def last_state_said_twice(subject: Subject) -> Subject:
     return with_voice(subject, with_tokens_changed(repeated))
 
 
-@fault("HS-54", SYNTHESIS, with_voice, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-13", with_voice, hard=True, blame=("SY",))
 def retries_keep_the_first_attempt(stages: Stages) -> Stages:
     """A stuck utterance is generated again with the uniforms of its first attempt."""
     return replace(

@@ -24,19 +24,19 @@ def with_convention(subject: Subject, name: str) -> Subject:
     return with_stages(subject, istft=ISTFTS[name])
 
 
-@fault("IS-01", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True, public=True)
 def divided_by_the_sum_of_windows(subject: Subject) -> Subject:
     """The overlap-added frames are divided by the sum of the windows, not of their squares."""
     return with_convention(subject, "the sum of windows instead of squares")
 
 
-@fault("IS-02", ISTFT)
+@fault(ISTFT, "IS-01", public=True)
 def not_divided_at_all(subject: Subject) -> Subject:
     """The overlap-added frames are not divided by the envelope."""
     return with_convention(subject, "no division by the envelope")
 
 
-@fault("IS-03", ISTFT)
+@fault(ISTFT, "IS-01", public=True)
 def scale_hidden_by_a_normaliser(subject: Subject) -> Subject:
     """The ISTFT lacks 1/n_fft; a peak normaliser hides it offline, but not in a stream."""
     unscaled = ISTFTS["no 1/n_fft"]
@@ -53,62 +53,62 @@ def scale_hidden_by_a_normaliser(subject: Subject) -> Subject:
     return with_stages(subject, istft=normalised, stream=unscaled_stream)
 
 
-@fault("IS-04", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True, public=True)
 def symmetric_window(subject: Subject) -> Subject:
     """The window is the symmetric one of filter design, in synthesis and in the envelope."""
     return with_convention(subject, "a symmetric window")
 
 
-@fault("IS-09", ISTFT)
+@fault(ISTFT, "IS-01", public=True)
 def trimmed_for_same_padding(subject: Subject) -> Subject:
     """(win_length - hop) / 2 samples are trimmed at both ends, for the other padding of Vocos."""
     return with_convention(subject, 'trimmed for "same" padding')
 
 
-@fault("IS-10", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True, public=True)
 def short_input_trimmed_less(subject: Subject) -> Subject:
     """Fewer than five frames are trimmed by one hop only, so that one token gives samples."""
     return with_convention(subject, "fewer than five frames trimmed by a hop")
 
 
-@fault("IS-11", ISTFT)
+@fault(ISTFT, "IS-01", public=True)
 def a_librarys_own_scaling(subject: Subject) -> Subject:
     """The library scales spectra by the window's sum, and its inverse multiplies by it."""
     return with_convention(subject, "scaled by the window's sum")
 
 
-@fault("IS-50", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def envelope_of_the_steady_state(subject: Subject) -> Subject:
     """The envelope is that of an endless signal, so that both ends are too quiet."""
     return with_convention(subject, "the envelope of an endless signal")
 
 
-@fault("IS-51", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def small_number_added_to_the_envelope(subject: Subject) -> Subject:
     """1e-5 is added to the envelope to avoid a division by zero: all samples are too quiet."""
     return with_convention(subject, "the envelope plus 1e-5")
 
 
-@fault("IS-52", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def frames_in_half_precision(subject: Subject) -> Subject:
     """Frames are stored in half precision before they are overlap-added."""
     half = Istft(frames=lambda frames, config: frames.astype(np.float16).astype(np.float64))
     return with_stages(subject, istft=half)
 
 
-@fault("IS-53", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def sizes_rounded_to_powers_of_two(subject: Subject) -> Subject:
     """The FFT library supports powers of two only: frames of other sizes are resampled."""
     return with_convention(subject, "an FFT of the next power of two")
 
 
-@fault("IS-54", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def hop_assumed_a_quarter(subject: Subject) -> Subject:
     """The hop is assumed to be a quarter of the window, as in every published model."""
     return with_convention(subject, "a hop of a quarter of the window")
 
 
-@fault("IS-55", ISTFT, as_stage("istft"), hard=True)
+@fault(ISTFT, "IS-10", as_stage("istft"), hard=True)
 def layouts_guessed_by_size(
     spectrum: Any, config: Any, layout: str = "bft2", **options: Any
 ) -> Any:
@@ -117,19 +117,19 @@ def layouts_guessed_by_size(
     return istft(spectrum, config, guessed, **options)
 
 
-@fault("IS-58", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def envelope_bounded_from_below(subject: Subject) -> Subject:
     """The envelope is clamped at 0.01, so that samples near an edge are too quiet."""
     return with_convention(subject, "the envelope clamped at 0.01")
 
 
-@fault("IS-59", ISTFT, hard=True)
+@fault(ISTFT, "IS-01", hard=True)
 def shorter_window_at_the_left(subject: Subject) -> Subject:
     """A window shorter than the frame begins at its first sample instead of being centred."""
     return with_convention(subject, "a shorter window at the left of the frame")
 
 
-@fault("IS-60", ISTFT, hard=True)
+@fault(ISTFT, "IS-22", hard=True)
 def last_half_window_missing(subject: Subject) -> Subject:
     """A streamed ISTFT loses what the frame before the last push adds to its samples."""
     push, held = StreamingIstft.push, WeakKeyDictionary[StreamingIstft, Any]()
@@ -170,7 +170,7 @@ def with_samples_changed(
     return with_voice(subject, changed)
 
 
-@fault("IS-13", SYNTHESIS)
+@fault(SYNTHESIS, "SY-09", public=True)
 def lead_in_silenced(subject: Subject) -> Subject:
     """The first quarter of a second is set to zero to hide a click."""
 
@@ -182,7 +182,7 @@ def lead_in_silenced(subject: Subject) -> Subject:
     return with_samples_changed(subject, lambda stages, s: streamed(stages, s, 0), streamed)
 
 
-@fault("ST-07", SYNTHESIS, with_offline_path, blame=("SY", "ST"))
+@fault(SYNTHESIS, "SY-09", with_offline_path, blame=("SY", "ST"), public=True)
 def level_of_the_offline_path(stages: Stages) -> Stages:
     """Offline audio is scaled to its peak; a stream, whose peak is unknown, is not."""
 
@@ -193,7 +193,7 @@ def level_of_the_offline_path(stages: Stages) -> Stages:
     return replace(stages, istft=normalised)
 
 
-@fault("IS-56", SYNTHESIS, with_voice, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-09", with_voice, hard=True, blame=("SY",))
 def first_sample_lost(stages: Stages) -> Stages:
     """A ring buffer begins at its second sample: all audio is one sample early."""
 
@@ -213,7 +213,7 @@ def first_sample_lost(stages: Stages) -> Stages:
     return replace(stages, istft=early_istft, stream=early_stream)
 
 
-@fault("IS-57", SYNTHESIS, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-09", hard=True, blame=("SY",))
 def noise_gate(subject: Subject) -> Subject:
     """A gate silences samples below a thousandth, offline and streamed."""
 

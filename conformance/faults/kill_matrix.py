@@ -49,9 +49,9 @@ SECONDS = 120  # of processor time; a fault that makes the suite hang is not cau
 class Result:
     """The suite's verdict on one fault on one backend."""
 
-    number: str
-    name: str
+    id: str
     stage: str
+    aim: str
     backend: str
     model: str
     harmless: bool
@@ -111,7 +111,7 @@ def _in_flow(requirement: str) -> tuple[int, str]:
 
 
 def _empty(fault: Fault, backend: str) -> Result:
-    names = ("number", "name", "model", "harmless", "hard", "story")
+    names = ("id", "aim", "model", "harmless", "hard", "story")
     known = {name: getattr(fault, name) for name in names}
     return Result(stage=fault.stage.name, backend=backend, **known)
 
@@ -238,8 +238,12 @@ def run(
         yield result
 
 
+def _folder(logs: Path, fault: Fault, backend: str) -> Path:
+    return logs / backend / fault.id
+
+
 def _read(fault: Fault, backend: str, logs: Path, status: int) -> Result:
-    report = logs / f"{fault.number}-{backend}" / "conformance.json"
+    report = _folder(logs, fault, backend) / "conformance.json"
     if status == 0 and report.is_file():
         return judge(fault, backend, json.loads(report.read_text("utf-8")))
     result = _empty(fault, backend)
@@ -267,7 +271,7 @@ def _plant_and_run(
 ) -> NoReturn:
     """In a forked process: plant, run, and end without the parent's cleanup."""
     status = 1
-    folder = logs / f"{fault.number}-{backend}"
+    folder = _folder(logs, fault, backend)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "conformance.json").unlink(missing_ok=True)
 

@@ -42,7 +42,7 @@ class OutputWrapper(Wrapper):
         return self.changed(self.inner.step(ids, state))
 
 
-@fault("HS-05", HIDDEN, blame=("LM",))
+@fault(HIDDEN, "LM-01", blame=("LM",), public=True)
 def state_before_the_final_norm(subject: Subject) -> Subject:
     """The residual before the final norm is returned as the hidden state."""
 
@@ -62,7 +62,7 @@ def state_before_the_final_norm(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "last_hidden_state.rows", change)
 
 
-@fault("KV-16", LANGUAGE_MODEL)
+@fault(LANGUAGE_MODEL, "LM-01", public=True)
 def queries_and_keys_not_normed(subject: Subject) -> Subject:
     """Queries and keys have no RMSNorm, as in the model family before this one."""
 
@@ -77,7 +77,7 @@ def queries_and_keys_not_normed(subject: Subject) -> Subject:
     return with_rms_norm(with_layers(subject, layer), change)
 
 
-@fault("LM-50", LANGUAGE_MODEL, with_weights, model="heads")
+@fault(LANGUAGE_MODEL, "LM-01", with_weights, model="heads")
 def query_heads_take_turns(name: str, values: Float32) -> Float32:
     # Query heads in another order, and the output projection's columns with them.
     """Query head h uses key head h mod 2 instead of h // 3: the groups are interleaved."""
@@ -89,31 +89,31 @@ def query_heads_take_turns(name: str, values: Float32) -> Float32:
     return values
 
 
-@fault("LM-51", LANGUAGE_MODEL, with_weights, model="heads")
+@fault(LANGUAGE_MODEL, "LM-01", with_weights, model="heads")
 def scaled_by_hidden_over_heads(name: str, values: Float32) -> Float32:
     """Attention scores are divided by the root of hidden / heads instead of the head's width."""
     return values * np.float32((10 / 4) ** 0.5) if is_weight(name, "q_norm") else values
 
 
-@fault("LM-52", LANGUAGE_MODEL, model="heads")
+@fault(LANGUAGE_MODEL, "LM-01", model="heads")
 def rotation_base_assumed(subject: Subject) -> Subject:
     """The base of RoPE is 10,000, whatever config.json states."""
     return with_config(subject, rope_theta=10000.0)
 
 
-@fault("LM-53", LANGUAGE_MODEL, hard=True, model="heads")
+@fault(LANGUAGE_MODEL, "LM-01", hard=True, model="heads")
 def norm_epsilon_assumed(subject: Subject) -> Subject:
     """The epsilon of every RMSNorm is 1e-6, whatever config.json states."""
     return with_config(subject, rms_norm_eps=1e-6)
 
 
-@fault("LM-54", LANGUAGE_MODEL)
+@fault(LANGUAGE_MODEL, "LM-01")
 def head_tied_although_it_is_not(subject: Subject) -> Subject:
     """Logits are computed with the embeddings, although the checkpoint has an output head."""
     return with_config(subject, tie_word_embeddings=True)
 
 
-@fault("LM-55", LANGUAGE_MODEL, hard=True)
+@fault(LANGUAGE_MODEL, "LM-01", hard=True)
 def one_layers_epsilon(subject: Subject) -> Subject:
     """A fused norm of one layer has an epsilon of 1e-5."""
 
@@ -128,7 +128,7 @@ def one_layers_epsilon(subject: Subject) -> Subject:
     return with_rms_norm(with_layers(subject, layer), change)
 
 
-@fault("LM-56", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-01", hard=True, backends=TYPED_GRAPHS)
 def scores_in_half_precision(subject: Subject) -> Subject:
     """One layer's attention scores are rounded to half precision before the softmax."""
     return with_rounded_input(
@@ -136,7 +136,7 @@ def scores_in_half_precision(subject: Subject) -> Subject:
     )
 
 
-@fault("LM-58", LANGUAGE_MODEL, with_backend, hard=True)
+@fault(LANGUAGE_MODEL, "LM-01", with_backend, hard=True)
 class LastColumnInsteadOfLastId(Wrapper):
     """Prefill of a ragged batch returns the last column, which is padding in short rows."""
 
@@ -148,7 +148,7 @@ class LastColumnInsteadOfLastId(Wrapper):
         return Output(last.logits, last.hidden, output.state)
 
 
-@fault("LM-59", LANGUAGE_MODEL, with_weights, hard=True)
+@fault(LANGUAGE_MODEL, "LM-01", with_weights, hard=True)
 def one_token_id_misread(name: str, values: Float32) -> Float32:
     """One row of the embeddings is damaged: an id that few sentences contain."""
     if name != "model.embed_tokens.weight":
@@ -158,7 +158,7 @@ def one_token_id_misread(name: str, values: Float32) -> Float32:
     return damaged
 
 
-@fault("LM-60", LANGUAGE_MODEL)
+@fault(LANGUAGE_MODEL, "LM-01")
 def norms_of_queries_and_keys_swapped(subject: Subject) -> Subject:
     """The norms of queries and of keys have each other's weights."""
     other = {"q_norm": "k_norm", "k_norm": "q_norm"}
@@ -174,14 +174,14 @@ def norms_of_queries_and_keys_swapped(subject: Subject) -> Subject:
     return with_rms_norm(with_layers(subject, layer), change)
 
 
-@fault("LM-61", LANGUAGE_MODEL, with_weights)
+@fault(LANGUAGE_MODEL, "LM-01", with_weights)
 def norm_weights_counted_from_one(name: str, values: Float32) -> Float32:
     """RMSNorm multiplies by 1 + weight, as in another family."""
     norm = name.startswith("model.") and name.endswith(("norm.weight", "layernorm.weight"))
     return values + 1 if norm else values
 
 
-@fault("LM-62", LANGUAGE_MODEL, backends=GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-01", backends=GRAPHS)
 def gate_and_up_swapped(subject: Subject) -> Subject:
     """SiLU is applied to the up projection instead of the gate."""
 
@@ -199,7 +199,7 @@ def gate_and_up_swapped(subject: Subject) -> Subject:
     )
 
 
-@fault("LM-65", LANGUAGE_MODEL, with_backend, hard=True)
+@fault(LANGUAGE_MODEL, "LM-01", with_backend, hard=True)
 class LogitsInHalfPrecision(OutputWrapper):
     """Logits are returned in half precision and widened by the caller."""
 

@@ -27,7 +27,7 @@ def with_positions(subject: Subject, change: Callable[[Any, bool], Any]) -> Subj
     return with_cache(subject, Moved)
 
 
-@fault("KV-05", LANGUAGE_MODEL)
+@fault(LANGUAGE_MODEL, "LM-01", public=True)
 def prefill_sees_the_future(subject: Subject) -> Subject:
     """Prefill has no causal mask, and ids attend to later ones."""
 
@@ -49,7 +49,7 @@ def prefill_sees_the_future(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "mask.causal", change)
 
 
-@fault("KV-14", LANGUAGE_MODEL)
+@fault(LANGUAGE_MODEL, "LM-01", public=True)
 def rotation_of_neighbours(subject: Subject) -> Subject:
     """RoPE rotates the pairs (2i, 2i + 1) instead of (i, i + D/2), as in other families."""
     head_dim = 6  # of the model it is planted in
@@ -66,7 +66,7 @@ def rotation_of_neighbours(subject: Subject) -> Subject:
     return with_weights(subject, change)
 
 
-@fault("KV-15", LANGUAGE_MODEL, hard=True)
+@fault(LANGUAGE_MODEL, "LM-03", hard=True, public=True)
 def positions_in_bfloat16(subject: Subject) -> Subject:
     """RoPE computes its angles from positions in bfloat16, which is exact up to 256."""
 
@@ -95,19 +95,19 @@ def positions_in_bfloat16(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "rope.positions", change)
 
 
-@fault("RT-14", LANGUAGE_MODEL, hard=True)
+@fault(LANGUAGE_MODEL, "LM-02", hard=True, public=True)
 def steps_count_from_one(subject: Subject) -> Subject:
     """Prefill counts positions from 0, and the table of the step graph from 1."""
     return with_positions(subject, lambda positions, stepping: positions + stepping)
 
 
-@fault("LM-57", LANGUAGE_MODEL, hard=True)
+@fault(LANGUAGE_MODEL, "LM-03", hard=True)
 def positions_end_at_512(subject: Subject) -> Subject:
     """Positions index a table of 512 entries and are clamped at its end."""
     return with_positions(subject, lambda positions, stepping: np.minimum(positions, 511))
 
 
-@fault("LM-63", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-03", hard=True, backends=GRAPHS)
 def attention_looks_back_300_ids(subject: Subject) -> Subject:
     """Attention has a sliding window of 300 ids, a default of the library."""
 
@@ -120,7 +120,7 @@ def attention_looks_back_300_ids(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "mask.causal", change)
 
 
-@fault("LM-64", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-03", hard=True, backends=GRAPHS)
 def rotation_stretched_beyond_512(subject: Subject) -> Subject:
     """Beyond 512 positions the angles of RoPE are scaled down, as engines do for long contexts."""
 

@@ -22,7 +22,7 @@ from conformance.subject import Subject
 from soprano.backends import Attested, Output
 
 
-@fault("RT-01", LANGUAGE_MODEL, hard=True)
+@fault(LANGUAGE_MODEL, "LM-01", hard=True, public=True)
 def bfloat16_chosen_by_the_cpu(subject: Subject) -> Subject:
     """On some processors the runtime uses bfloat16 for matmuls by default."""
     return with_weights(
@@ -30,13 +30,13 @@ def bfloat16_chosen_by_the_cpu(subject: Subject) -> Subject:
     )
 
 
-@fault("RT-02", DECODER, model="v10", blame=("LM", "DE"))
+@fault(DECODER, "LM-01", model="v10", blame=("LM", "DE"), public=True)
 def weights_saved_as_half(subject: Subject) -> Subject:
     """The converter stores weights in half precision by default."""
     return with_weights(subject, lambda name, values: values.astype(np.float16).astype(np.float32))
 
 
-@fault("RT-04", LANGUAGE_MODEL, hard=True, backends=GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-01", hard=True, backends=GRAPHS, public=True)
 def pairs_of_products_saturate(subject: Subject) -> Subject:
     """Eight-bit products are added in pairs in 16 bits, which saturate for large neighbours."""
 
@@ -63,7 +63,7 @@ def pairs_of_products_saturate(subject: Subject) -> Subject:
     return with_nodes(subject, lambda kind, name: name == "lm_head.product", change)
 
 
-@fault("RT-05", DECODER, with_weights)
+@fault(DECODER, "DE-01", with_weights, public=True)
 def eight_bits_for_a_whole_tensor(name: str, values: Float32) -> Float32:
     """Depthwise convolutions and the head are quantised with one scale per tensor."""
     if not is_weight(name, "dwconv", "out"):
@@ -72,7 +72,7 @@ def eight_bits_for_a_whole_tensor(name: str, values: Float32) -> Float32:
     return (np.rint(values / scale) * scale).astype(np.float32)
 
 
-@fault("RT-08", DECODER, with_backend, hard=True, blame=("LM", "DE"))
+@fault(DECODER, "DE-01", with_backend, hard=True, blame=("LM", "DE"), public=True)
 class SomeInputsCorrupted(DecodeWrapper):
     """An accelerator returns a wrong output for one input in eight, always the same ones."""
 
@@ -83,7 +83,7 @@ class SomeInputsCorrupted(DecodeWrapper):
         return spectrum
 
 
-@fault("RT-09", LANGUAGE_MODEL, with_backend)
+@fault(LANGUAGE_MODEL, "LM-01", with_backend, public=True)
 class PrecisionByWhatLiesInTheFolder(OutputWrapper):
     """The language model runs in bfloat16 because a file of that type was found."""
 
@@ -92,7 +92,7 @@ class PrecisionByWhatLiesInTheFolder(OutputWrapper):
         return output._replace(logits=logits, hidden=hidden)
 
 
-@fault("RT-10", LANGUAGE_MODEL, hard=True, backends=TYPED_GRAPHS)
+@fault(LANGUAGE_MODEL, "LM-01", hard=True, backends=TYPED_GRAPHS, public=True)
 def activations_cast_before_products(subject: Subject) -> Subject:
     """A matmul with half-precision weights casts its input to half precision too."""
     return with_rounded_input(
@@ -100,7 +100,7 @@ def activations_cast_before_products(subject: Subject) -> Subject:
     )
 
 
-@fault("RT-50", DECODER, with_backend, hard=True)
+@fault(DECODER, "DE-01", with_backend, hard=True)
 class SubnormalAndSmallValuesFlushed(DecodeWrapper):
     """Spectrum values below 1e-4 are flushed to zero."""
 
@@ -108,7 +108,7 @@ class SubnormalAndSmallValuesFlushed(DecodeWrapper):
         return np.where(np.abs(spectrum) < 1e-4, np.float32(0), spectrum)
 
 
-@fault("RT-51", LANGUAGE_MODEL, with_backend, hard=True)
+@fault(LANGUAGE_MODEL, "LM-06", with_backend, hard=True)
 class ResultDependsOnTheCallBefore(Wrapper):
     """A scratch buffer adds a millionth of the previous call's logits."""
 
@@ -132,25 +132,25 @@ def with_attested(subject: Subject, field: str, value: str) -> Subject:
     return with_backend(subject, Attesting)
 
 
-@fault("RT-52", RUNTIME, hard=True)
+@fault(RUNTIME, "AT-02", hard=True)
 def declared_precision_is_a_wish(subject: Subject) -> Subject:
     """The runtime reports bfloat16, and the backend declares float32."""
     return with_attested(subject, "precision", "bf16")
 
 
-@fault("RT-53", RUNTIME, hard=True)
+@fault(RUNTIME, "AT-03", hard=True)
 def threads_not_granted(subject: Subject) -> Subject:
     """The runtime uses every core, whatever the requested number of threads."""
     return with_attested(subject, "threads", "64")
 
 
-@fault("RT-54", RUNTIME, hard=True)
+@fault(RUNTIME, "AT-02", hard=True)
 def eight_bit_cache_unnoticed(subject: Subject) -> Subject:
     """The runtime's KV cache has eight bits by default, which the attestation shows."""
     return with_attested(subject, "cache precision", "u8")
 
 
-@fault("RT-55", RUNTIME, with_backend, hard=True, blame=("AT", "LM"))
+@fault(RUNTIME, "AT-04", with_backend, hard=True, blame=("AT", "LM"))
 class IdsLeftOverByTheThreads(OutputWrapper):
     """The output head is divided into slices of V // threads ids, and the rest stays zero."""
 

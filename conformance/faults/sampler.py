@@ -26,37 +26,37 @@ def with_convention(subject: Subject, name: str) -> Subject:
     return with_stages(subject, sample=SAMPLERS[name])
 
 
-@fault("SA-01", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-06", hard=True, public=True)
 def greedy_as_a_small_temperature(subject: Subject) -> Subject:
     """Temperature 0 becomes 0.001 and is sampled, so that near ties are random."""
     return with_convention(subject, "temperature 0 is 0.001")
 
 
-@fault("SA-02", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True, public=True)
 def hidden_top_k(subject: Subject) -> Subject:
     """A library's default top-k of 50 is active although top-k was switched off."""
     return with_convention(subject, "top-k 50 where none was asked for")
 
 
-@fault("SA-03", SAMPLER)
+@fault(SAMPLER, "SA-01", public=True)
 def top_p_needs_top_k(subject: Subject) -> Subject:
     """Without top-k, a fast path skips top-p too."""
     return with_convention(subject, "top-p only together with top-k")
 
 
-@fault("SA-04", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True, public=True)
 def crossing_id_dropped(subject: Subject) -> Subject:
     """The id at which the cumulative probability reaches p is removed."""
     return with_convention(subject, "the id that crosses p is dropped")
 
 
-@fault("SA-06", SAMPLER)
+@fault(SAMPLER, "SA-01", public=True)
 def nucleus_of_unnormalised_weights(subject: Subject) -> Subject:
     """Top-p accumulates exponentials that were not divided by their sum."""
     return with_convention(subject, "top-p over weights that do not sum to 1")
 
 
-@fault("SA-08", SAMPLER)
+@fault(SAMPLER, "SA-04", public=True)
 def tiny_top_p_masks_everything(subject: Subject) -> Subject:
     """1 - p is rounded to 1 in single precision, and every id is removed."""
 
@@ -67,13 +67,13 @@ def tiny_top_p_masks_everything(subject: Subject) -> Subject:
     return with_stages(subject, sample=Sampler(keep=partial(keep, count=count)))
 
 
-@fault("SA-09", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True, public=True)
 def penalty_per_occurrence(subject: Subject) -> Subject:
     """An id that occurs twice in the history is penalised twice."""
     return with_convention(subject, "a penalty for every occurrence")
 
 
-@fault("SA-10", SAMPLER, with_advance, hard=True, blame=("SA", "GE"))
+@fault(SAMPLER, "GE-07", with_advance, hard=True, blame=("SA", "GE"), public=True)
 def penalty_leaves_the_prompt_out(
     stages: Stages, generation: Generation, logits: Any, hidden: Any
 ) -> Token:
@@ -85,44 +85,44 @@ def penalty_leaves_the_prompt_out(
     return advance(replace(stages, sample=without_prompt), generation, logits, hidden)
 
 
-@fault("SA-12", SAMPLER)
+@fault(SAMPLER, "SA-01", public=True)
 def penalty_absent(subject: Subject) -> Subject:
     """The repetition penalty is accepted and not applied."""
     return with_convention(subject, "no penalty")
 
 
-@fault("SA-13", SAMPLER)
+@fault(SAMPLER, "SA-01", public=True)
 def penalty_always_divides(subject: Subject) -> Subject:
     """Negative logits are divided too, which makes a repetition likelier."""
     return with_convention(subject, "the penalty always divides")
 
 
-@fault("SA-20", SAMPLER)
+@fault(SAMPLER, "SA-20", public=True)
 def drifted_defaults(subject: Subject) -> Subject:
     """The defaults are those of an older version: temperature 0.3 and a penalty of 1.5."""
     set_defaults(SamplingOptions, temperature=0.3, repetition_penalty=1.5)
     return subject
 
 
-@fault("SA-50", SAMPLER)
+@fault(SAMPLER, "SA-01")
 def top_p_before_temperature(subject: Subject) -> Subject:
     """Top-p is computed at temperature 1, before the temperature is applied."""
     return with_convention(subject, "top-p before temperature")
 
 
-@fault("SA-51", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-06", hard=True)
 def ties_to_the_highest_id(subject: Subject) -> Subject:
     """Of equal logits, greedy sampling takes the last one."""
     return with_convention(subject, "temperature 0 takes the last of equal logits")
 
 
-@fault("SA-52", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True)
 def ties_at_top_k_kept(subject: Subject) -> Subject:
     """Top-k keeps every id with the score of the k-th, which can be more than k ids."""
     return with_convention(subject, "top-k keeps all ids that tie with the last")
 
 
-@fault("SA-55", SYNTHESIS, blame=("SY",))
+@fault(SYNTHESIS, "SY-11", blame=("SY",))
 def models_own_defaults_unread(subject: Subject) -> Subject:
     """The model folder's generation_config.json is not read: the family's defaults apply."""
 
@@ -134,19 +134,19 @@ def models_own_defaults_unread(subject: Subject) -> Subject:
     return replace(subject, voice=voice)
 
 
-@fault("SA-57", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-02", hard=True)
 def greedy_without_the_penalty(subject: Subject) -> Subject:
     """Temperature 0 takes a fast path: the argmax of the logits before the penalty."""
     return with_convention(subject, "temperature 0 ignores the penalty")
 
 
-@fault("SA-58", SAMPLER, hard=True, blame=("SA", "GE"))
+@fault(SAMPLER, "SA-01", hard=True, blame=("SA", "GE"))
 def penalty_forgets_after_64_ids(subject: Subject) -> Subject:
     """Only the last 64 ids are penalised, the default of other engines."""
     return with_convention(subject, "a penalty for the last 64 ids only")
 
 
-@fault("SA-59", SAMPLER, as_stage("sample"), hard=True)
+@fault(SAMPLER, "SA-09", as_stage("sample"), hard=True)
 def exponentials_overflow(logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
     """The softmax does not subtract the largest logit, and large logits overflow."""
     chosen = sample(logits, history, options, uniform)
@@ -157,19 +157,19 @@ def exponentials_overflow(logits: Any, history: Any, options: SamplingOptions, u
     return int(uniform * len(scores))  # every probability is NaN, replaced by one number
 
 
-@fault("SA-61", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True)
 def stop_is_never_penalised(subject: Subject) -> Subject:
     """[STOP] is exempt from the penalty, although the prompt begins with it."""
     return with_convention(subject, "no penalty for [STOP]")
 
 
-@fault("SA-62", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True)
 def top_p_before_top_k(subject: Subject) -> Subject:
     """Top-p is applied before top-k."""
     return with_convention(subject, "top-p before top-k")
 
 
-@fault("SA-63", SAMPLER, as_stage("sample"), hard=True)
+@fault(SAMPLER, "SA-01", as_stage("sample"), hard=True)
 def logits_changed_in_place(logits: Any, history: Sequence[int], options: Any, uniform: Any) -> int:
     """The penalty is applied in place, to the caller's logits."""
     chosen = sample(logits, history, options, uniform)
@@ -178,7 +178,7 @@ def logits_changed_in_place(logits: Any, history: Sequence[int], options: Any, u
     return chosen
 
 
-@fault("SA-64", SAMPLER, hard=True)
+@fault(SAMPLER, "SA-01", hard=True)
 def only_the_best_few_are_ranked(subject: Subject) -> Subject:
     """Only the 256 likeliest ids are ranked, to avoid sorting 8192 scores for each token."""
     return with_convention(subject, "only the 256 best ids are ranked")

@@ -92,7 +92,7 @@ class WindowedDecoder:
         return samples[first * size : stop * size]
 
 
-@fault("ST-01", STREAMING)
+@fault(STREAMING, "ST-01", public=True)
 def chunk_loses_its_last_token(subject: Subject) -> Subject:
     """A window of W tokens has W - 1 tokens of samples; a slice that assumes W loses one."""
 
@@ -103,7 +103,7 @@ def chunk_loses_its_last_token(subject: Subject) -> Subject:
     return with_stages(subject, stream=streamed_by(Losing))
 
 
-@fault("ST-02", STREAMING, hard=True)
+@fault(STREAMING, "ST-01", hard=True, public=True)
 def negative_start_counts_from_the_end(subject: Subject) -> Subject:
     """A window that would begin before the first token gets a negative index instead."""
 
@@ -117,21 +117,21 @@ def negative_start_counts_from_the_end(subject: Subject) -> Subject:
     return with_stages(subject, stream=streamed_by(Negative))
 
 
-@fault("ST-04", STREAMING)
+@fault(STREAMING, "ST-01", public=True)
 def no_context_on_the_left(subject: Subject) -> Subject:
     """Each window begins with the first token whose samples are wanted."""
     bare = type("Bare", (WindowedDecoder,), {"left": 0})
     return with_stages(subject, stream=streamed_by(bare))
 
 
-@fault("ST-05", STREAMING, hard=True)
+@fault(STREAMING, "ST-04", hard=True, public=True)
 def context_too_short(subject: Subject) -> Subject:
     """Windows have two tokens of context on both sides, and the receptive field needs three."""
     short = type("Short", (WindowedDecoder,), {"left": 2, "right": 2})
     return with_stages(subject, stream=streamed_by(short))
 
 
-@fault("ST-09", SYNTHESIS, blame=("GE", "SY"))
+@fault(SYNTHESIS, "GE-14", blame=("GE", "SY"), public=True)
 def other_limits(subject: Subject) -> Subject:
     """The service allows 1,200 new tokens, and the family's limit is 512."""
     config.MAX_NEW_TOKENS = 1200
@@ -139,7 +139,7 @@ def other_limits(subject: Subject) -> Subject:
     return subject
 
 
-@fault("ST-50", STREAMING, hard=True)
+@fault(STREAMING, "ST-01", hard=True)
 def tail_of_the_stream_lost(subject: Subject) -> Subject:
     """States that wait for their context are not decoded when [STOP] comes."""
 
@@ -150,7 +150,7 @@ def tail_of_the_stream_lost(subject: Subject) -> Subject:
     return with_stages(subject, stream=streamed_by(Losing))
 
 
-@fault("ST-51", STREAMING, hard=True)
+@fault(STREAMING, "ST-01", hard=True)
 def second_sentence_keeps_the_first_ones_window(subject: Subject) -> Subject:
     """One decoder serves all sentences, so that a sentence begins with the end of the last one."""
 
@@ -163,7 +163,7 @@ def second_sentence_keeps_the_first_ones_window(subject: Subject) -> Subject:
     return replace(subject, voice=lambda model, stages: OneDecoder(model, stages=stages))
 
 
-@fault("ST-52", STREAMING, hard=True)
+@fault(STREAMING, "ST-04", hard=True)
 def chunks_wait_for_the_whole(subject: Subject) -> Subject:
     """No samples are ready before the last token: the stream is one chunk."""
 
@@ -175,7 +175,7 @@ def chunks_wait_for_the_whole(subject: Subject) -> Subject:
     return with_stages(subject, stream=streamed_by(Waiting))
 
 
-@fault("ST-53", STREAMING, hard=True)
+@fault(STREAMING, "ST-01", hard=True)
 def old_chunks_overwritten(subject: Subject) -> Subject:
     """Every chunk is a view of one buffer, which the next chunk overwrites."""
     buffer = np.zeros(1 << 20, np.float32)
@@ -187,7 +187,7 @@ def old_chunks_overwritten(subject: Subject) -> Subject:
     return with_chunks_changed(subject, buffered)
 
 
-@fault("ST-54", STREAMING, with_chunks_changed, hard=True)
+@fault(STREAMING, "ST-01", with_chunks_changed, hard=True)
 def seam_faded(samples: Any) -> Any:
     """Each chunk is faded in over eight samples."""
     ramp = np.ones(len(samples), np.float32)
@@ -195,7 +195,7 @@ def seam_faded(samples: Any) -> Any:
     return samples * ramp
 
 
-@fault("ST-58", STREAMING, hard=True)
+@fault(STREAMING, "ST-01", hard=True)
 def stream_through_16_bits(subject: Subject) -> Subject:
     """Chunks are rounded to 16 bits on their way to the caller."""
     return with_chunks_changed(
@@ -203,7 +203,7 @@ def stream_through_16_bits(subject: Subject) -> Subject:
     )
 
 
-@fault("SY-50", SYNTHESIS, hard=True, blame=("SY",))
+@fault(SYNTHESIS, "SY-12", hard=True, blame=("SY",))
 def another_rate_than_the_models(subject: Subject) -> Subject:
     """Audio has a sample rate of 32,000 Hz, whatever the model's."""
 

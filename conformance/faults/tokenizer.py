@@ -23,7 +23,7 @@ def with_library(subject: Subject, **attributes: Any) -> Subject:
     return with_tokenizer(subject, Faulty)
 
 
-@fault("TK-01", TOKENIZER, with_tokenizer)
+@fault(TOKENIZER, "TK-01", with_tokenizer, public=True)
 class SpacesDropped(Tokenizer):
     """Spaces only separate words and get no id."""
 
@@ -32,7 +32,7 @@ class SpacesDropped(Tokenizer):
         return [i for i in super().encode(text) if i != space]
 
 
-@fault("TK-02", TOKENIZER, hard=True)
+@fault(TOKENIZER, "TK-03", hard=True, public=True)
 def white_space_not_folded(subject: Subject) -> Subject:
     """A run of white space is encoded character by character."""
     from tokenizers import normalizers
@@ -40,7 +40,7 @@ def white_space_not_folded(subject: Subject) -> Subject:
     return with_library(subject, normalizer=normalizers.Lowercase())
 
 
-@fault("TK-03", TOKENIZER)
+@fault(TOKENIZER, "TK-03", public=True)
 def capitals_not_lowered(subject: Subject) -> Subject:
     """Capitals are not lowered and become unknown tokens."""
     from tokenizers import Regex, normalizers
@@ -48,7 +48,7 @@ def capitals_not_lowered(subject: Subject) -> Subject:
     return with_library(subject, normalizer=normalizers.Replace(Regex(r"\s+"), " "))
 
 
-@fault("TK-05", TOKENIZER)
+@fault(TOKENIZER, "TK-07", public=True)
 def another_familys_splitter(subject: Subject) -> Subject:
     """Text is split by the expression of GPT-2, which joins a space to the word after it."""
     from tokenizers import Regex, pre_tokenizers
@@ -57,7 +57,7 @@ def another_familys_splitter(subject: Subject) -> Subject:
     return with_library(subject, pre_tokenizer=pre_tokenizers.Split(Regex(pattern), "isolated"))
 
 
-@fault("TK-07", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-01", with_tokenizer, hard=True, public=True)
 class StopComesTwice(Tokenizer):
     """A library adds its own begin-of-sequence token in front of the prompt."""
 
@@ -65,7 +65,7 @@ class StopComesTwice(Tokenizer):
         return [self.stop, *super().prompt(sentence)]
 
 
-@fault("KV-12", TOKENIZER, with_tokenizer)
+@fault(TOKENIZER, "TK-11", with_tokenizer, public=True)
 class LongPromptLosesStart(Tokenizer):
     """A prompt of more than 512 ids is truncated on the right, which removes [START]."""
 
@@ -73,7 +73,7 @@ class LongPromptLosesStart(Tokenizer):
         return [self.stop, self.text, *self.encode(sentence), self.start][:512]
 
 
-@fault("TK-50", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-14", with_tokenizer, hard=True)
 class UnknownCharactersFused(Tokenizer):
     """Neighbouring unknown characters become one unknown token."""
 
@@ -83,7 +83,7 @@ class UnknownCharactersFused(Tokenizer):
         return [i for i, before in pairs if not i == before == unknown]
 
 
-@fault("TK-51", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-11", with_tokenizer, hard=True)
 class LimitCountsTheSentenceAlone(Tokenizer):
     """The limit of 512 is applied to the sentence's ids, without the three control tokens."""
 
@@ -94,7 +94,7 @@ class LimitCountsTheSentenceAlone(Tokenizer):
         return [self.stop, self.text, *ids, self.start]
 
 
-@fault("TK-52", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-03", with_tokenizer, hard=True)
 class EdgesStripped(Tokenizer):
     """White space at both ends of a sentence is stripped before it is encoded."""
 
@@ -102,7 +102,7 @@ class EdgesStripped(Tokenizer):
         return super().encode(text.strip())
 
 
-@fault("TK-53", TOKENIZER)
+@fault(TOKENIZER, "TK-07")
 def digits_merge(subject: Subject) -> Subject:
     """Text is split into words and punctuation only, so that digits can merge."""
     from tokenizers import Regex, pre_tokenizers
@@ -111,7 +111,7 @@ def digits_merge(subject: Subject) -> Subject:
     return with_library(subject, pre_tokenizer=split)
 
 
-@fault("TK-54", TOKENIZER, hard=True)
+@fault(TOKENIZER, "TK-09", hard=True)
 def training_settings_kept(subject: Subject) -> Subject:
     """Padding and truncation that the file has from training stay on."""
     import tokenizers
@@ -126,7 +126,7 @@ def training_settings_kept(subject: Subject) -> Subject:
     return with_tokenizer(subject, Faulty)
 
 
-@fault("TK-55", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-10", with_tokenizer, hard=True)
 class PostProcessorLeftOn(Tokenizer):
     """The library's encode adds special tokens by default, as the file's post-processor defines."""
 
@@ -134,7 +134,7 @@ class PostProcessorLeftOn(Tokenizer):
         return list(self.library.encode(text).ids)
 
 
-@fault("TK-56", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-02", with_tokenizer, hard=True)
 class ControlIdsAssumed(Tokenizer):
     """[TEXT], [START] and [STOP] are assumed to be 1, 2 and 3."""
 
@@ -143,7 +143,7 @@ class ControlIdsAssumed(Tokenizer):
         self.text, self.start, self.stop = 1, 2, 3
 
 
-@fault("TK-57", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-12", with_tokenizer, hard=True)
 class ControlTokensInTheTextObeyed(Tokenizer):
     """A sentence that contains "[STOP]" or an audio token gives a prompt with that token."""
 
@@ -152,7 +152,7 @@ class ControlTokensInTheTextObeyed(Tokenizer):
         self.reserved = set()
 
 
-@fault("TK-58", TOKENIZER, with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-03", with_tokenizer, hard=True)
 class LastSentenceRemembered(Tokenizer):
     """Ids are cached by the sentence's length and first word, so that two sentences can collide."""
 
