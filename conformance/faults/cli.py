@@ -18,13 +18,13 @@ SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
 
 
 def chosen(only: Sequence[str]) -> list[Fault]:
-    """The faults whose id begins with, or whose name or aim is, one of `only`; by default all."""
+    """The faults with an id, a beginning of it, a name or an aim in `only`; by default all."""
     found = [
         fault
         for fault in catalogue().values()
         if not only
         or any(
-            fault.id.startswith(key) or key in (fault.id.partition("/")[2], fault.aim)
+            fault.id.startswith(key) or key in (fault.id.partition("/")[2], *fault.aims)
             for key in only
         )
     ]
@@ -79,7 +79,8 @@ def faults(
     if listing:
         for fault in wanted:
             kind = "harmless" if fault.harmless else "hard" if fault.hard else ""
-            click.echo(f"{fault.id:58} {fault.aim:6} {kind:8} {fault.story}")
+            aims = " ".join(fault.aims)
+            click.echo(f"{fault.id:58} {aims:12} {kind:8} {fault.story}")
         return
     document = output / "faults.json"
     results = matrix.read(document) if resume else []
@@ -107,7 +108,8 @@ def show(results: Sequence[Result]) -> None:
         size = f"{result.quantity}: {result.worst} of {result.limit}" if result.worst else ""
         first = " ".join(result.requirements[:6]) + (" ..." if result.requirements[6:] else "")
         line = f"{result.id:58} {result.backend:12} {result.verdict:11} "
-        line += f"{result.blamed:2} {first:33} {size}{result.broken}"
+        missed = f"not {' '.join(result.missed)} " if result.missed else ""
+        line += f"{result.blamed:2} {first:33} {missed}{size}{result.broken}"
         click.echo(line.rstrip())
         for convention in result.conventions:
             click.echo(f"      {convention}")

@@ -52,7 +52,7 @@ class Fault:
 
     id: str  # "stage/name", or "harmless/name"
     stage: Stage
-    aim: str  # the requirement that states what the fault breaks; "" for a variation
+    aims: tuple[str, ...]  # requirements that must fail; empty for a variation
     story: str
     plant: Plant = field(repr=False)
     public: bool = False  # found in a public port
@@ -64,7 +64,7 @@ class Fault:
 
     @property
     def harmless(self) -> bool:
-        return not self.aim
+        return not self.aims
 
     @property
     def rightly_blamed(self) -> tuple[str, ...]:
@@ -76,31 +76,32 @@ CATALOGUE: dict[str, Fault] = {}
 
 def fault(
     stage: Stage,
-    aim: str,
+    aims: str,
     by: Callable[[Subject, Any], Subject] | None = None,
     **properties: Any,
 ) -> Callable[[Any], Any]:
     """Add a fault to the catalogue under the decorated object's name, with its docstring as story.
 
     The object is a function `Subject -> Subject`; or, with `by`, a faulty part that
-    `by(subject, part)` plants. The properties are fields of `Fault`.
+    `by(subject, part)` plants. `aims` are the requirements that must fail, separated by spaces;
+    `properties` are other fields of `Fault`.
     `hard` means small in size, or visible only in batches, in long sequences, at a boundary, for
     certain inputs or after many steps.
     """
-    return partial(_add, stage.name.replace(" ", "-"), stage, aim, by, properties)
+    return partial(_add, stage.name.replace(" ", "-"), stage, tuple(aims.split()), by, properties)
 
 
 def variation(
     stage: Stage, by: Callable[[Subject, Any], Subject] | None = None, **properties: Any
 ) -> Callable[[Any], Any]:
     """Add a harmless variation to the catalogue, in the same way."""
-    return partial(_add, "harmless", stage, "", by, properties)
+    return partial(_add, "harmless", stage, (), by, properties)
 
 
 def _add(
     group: str,
     stage: Stage,
-    aim: str,
+    aims: tuple[str, ...],
     by: Callable[[Subject, Any], Subject] | None,
     properties: dict[str, Any],
     part: Any,
@@ -112,7 +113,7 @@ def _add(
     if key in CATALOGUE or not story:
         raise ValueError(f"{key} is in the catalogue already, or has no docstring")
     plant: Plant = partial(_plant, by, part) if by else part
-    CATALOGUE[key] = Fault(key, stage, aim, story, plant, **properties)
+    CATALOGUE[key] = Fault(key, stage, aims, story, plant, **properties)
     return part
 
 

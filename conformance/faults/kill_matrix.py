@@ -1,9 +1,9 @@
 """The kill matrix: the suite's verdict on every planted fault.
 
 One process plants one fault and runs the tests that its stage can reach, in the order of the data
-flow, up to the first failure: later tests cannot change whether the fault is caught or which stage
-is blamed. The parent imports everything once and forks, so that a fault costs little more than its
-tests.
+flow, up to the first failure, which decides the stage that is blamed. It then runs the tests of
+the requirements that the fault is aimed at, each up to its first failure.
+The parent imports everything once and forks, so that a fault costs little more than its tests.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,7 +53,7 @@ class Result:
 
     id: str
     stage: str
-    aim: str
+    aims: list[str]
     backend: str
     model: str
     harmless: bool
@@ -63,7 +65,8 @@ class Result:
     worst: str = ""
     limit: str = ""
     conventions: list[str] = field(default_factory=list)
-    right: bool = False  # the fault is caught and the blame is right, or a variation is silent
+    missed: list[str] = field(default_factory=list)  # requirements aimed at that did not fail
+    right: bool = False  # caught by every aim and rightly blamed, or silent if harmless
     broken: str = ""  # why there is no verdict
     seconds: float = 0.0  # of processor time
 
@@ -75,14 +78,17 @@ class Result:
             return "false alarm" if self.requirements else "silent"
         if not self.requirements:
             return "missed"
+        if self.missed:
+            return "aim missed"
         return "caught" if self.right else "wrong blame"
 
 
-def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
-    """The verdict on a fault from the suite's report."""
+def judge(fault: Fault, backend: str, reports: Sequence[dict[str, Any]]) -> Result:
+    """The verdict on a fault from the suite's reports: of the run that blames, and of the aims."""
     result = _empty(fault, backend)
     red = {
         name: entry
+        for report in reversed(reports)
         for subject in report["results"].values()
         for name, entry in subject.items()
         if entry["verdict"] in RED
@@ -91,7 +97,7 @@ def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
     lines = (line for entry in red.values() for line in entry["failures"])
     matches = (_CONVENTION.search(line) for line in lines)
     result.conventions = sorted({match[0] for match in matches if match})
-    if not report["results"]:
+    if not reports[0]["results"]:
         result.broken = "no requirement was judged"
     if result.requirements:
         first = result.requirements[0]
@@ -102,7 +108,9 @@ def judge(fault: Fault, backend: str, report: dict[str, Any]) -> Result:
     if fault.harmless:
         result.right = not result.requirements and not result.broken
     else:
-        result.right = result.blamed in fault.rightly_blamed
+        rightly = result.blamed in fault.rightly_blamed
+        result.missed = [aim for aim in fault.aims if rightly and aim not in result.requirements]
+        result.right = rightly and not result.missed
     return result
 
 
@@ -111,9 +119,9 @@ def _in_flow(requirement: str) -> tuple[int, str]:
 
 
 def _empty(fault: Fault, backend: str) -> Result:
-    names = ("id", "aim", "model", "harmless", "hard", "story")
+    names = ("id", "model", "harmless", "hard", "story")
     known = {name: getattr(fault, name) for name in names}
-    return Result(stage=fault.stage.name, backend=backend, **known)
+    return Result(stage=fault.stage.name, aims=list(fault.aims), backend=backend, **known)
 
 
 def warm_up(models: Sequence[str]) -> dict[Path, Pack]:
@@ -164,13 +172,13 @@ def collect(checkout: Path | None) -> dict[str, list[str]]:
 
 
 def modules_of(
-    prefixes: tuple[str, ...], tests: dict[str, list[str]], checkout: Path | None
+    prefixes: Sequence[str], tests: dict[str, list[str]], checkout: Path | None
 ) -> list[str]:
     """Arguments of pytest for the modules that contain tests of these requirements."""
     paths = {
         Path(node.split("::")[0])
         for node, names in tests.items()
-        if any(name.startswith(prefixes) for name in names)
+        if any(name.startswith(tuple(prefixes)) for name in names)
     }
     folder = reader.package_tests(checkout)
     return sorted(
@@ -227,9 +235,8 @@ def run(
             fault, backend = waiting.pop(0)
             child = os.fork()
             if not child:
-                arguments = modules_of(fault.stage.reach, tests, checkout)
-                arguments += [] if whole else ["--exitfirst"]
-                _plant_and_run(fault, backend, packs, logs, arguments)
+                find = partial(modules_of, tests=tests, checkout=checkout)
+                _plant_and_run(fault, backend, packs, logs, find, whole=whole)
             running[child] = (fault, backend)
         child, status, usage = os.wait4(-1, 0)
         fault, backend = running.pop(child)
@@ -243,9 +250,10 @@ def _folder(logs: Path, fault: Fault, backend: str) -> Path:
 
 
 def _read(fault: Fault, backend: str, logs: Path, status: int) -> Result:
-    report = _folder(logs, fault, backend) / "conformance.json"
-    if status == 0 and report.is_file():
-        return judge(fault, backend, json.loads(report.read_text("utf-8")))
+    folder = _folder(logs, fault, backend)
+    paths = [folder / "conformance.json", *sorted(folder.glob("*/conformance.json"))]
+    if status == 0 and paths[0].is_file():
+        return judge(fault, backend, [json.loads(path.read_text("utf-8")) for path in paths])
     result = _empty(fault, backend)
     late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
     result.broken = f"no end within {SECONDS} s" if late else f"the suite broke off ({status})"
@@ -267,30 +275,49 @@ class Planted:
 
 
 def _plant_and_run(
-    fault: Fault, backend: str, packs: dict[Path, Pack], logs: Path, arguments: list[str]
+    fault: Fault,
+    backend: str,
+    packs: dict[Path, Pack],
+    logs: Path,
+    modules_of: Callable[[Sequence[str]], list[str]],
+    *,
+    whole: bool,
 ) -> NoReturn:
     """In a forked process: plant, run, and end without the parent's cleanup."""
     status = 1
     folder = _folder(logs, fault, backend)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "conformance.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
     def known_pack(model: Path, reference: Path | None = None) -> Pack:
         return packs.get(model) or find_pack(model, reference)
+
+    def judge(prefixes: Sequence[str], report: Path, *options: str) -> bool:
+        modules = modules_of(prefixes)
+        arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs", *modules, *options]
+        arguments += ["--backend", backend, "--model", str(model), f"--report-dir={report}"]
+        arguments += ["--threads", str(fault.threads)]
+        arguments += [f"--requirement={prefix}" for prefix in prefixes]
+        return not modules or int(pytest.main(arguments, plugins=[Planted(subject)])) in (0, 1)
 
     try:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         model = next(path for path in packs if path.name == fault.model)
         with _quiet(str(folder / "log.txt")):
             subject = fault.plant(Subject(find_pack=known_pack))
-            arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs", *arguments]
-            arguments += ["--backend", backend, "--model", str(model)]
-            arguments += ["--threads", str(fault.threads), f"--report-dir={folder}"]
-            arguments += [f"--requirement={prefix}" for prefix in fault.stage.reach]
-            ended = pytest.main(arguments, plugins=[Planted(subject)])
-            status = 0 if int(ended) in (0, 1) else 1
+            ended = judge(fault.stage.reach, folder, *([] if whole else ["--exitfirst"]))
+            failed = _red(folder / "conformance.json") if ended else set()
+            rest = [aim for aim in fault.aims if aim not in failed]
+            ended = ended and all(judge([aim], folder / aim, "--exitfirst") for aim in rest)
+            status = 0 if ended else 1
     finally:
         os._exit(status)
+
+
+def _red(path: Path) -> set[str]:
+    """The requirements that failed in a report."""
+    results = json.loads(path.read_text("utf-8"))["results"].values()
+    return {name for own in results for name, entry in own.items() if entry["verdict"] in RED}
 
 
 def write(path: Path, results: Sequence[Result]) -> None:

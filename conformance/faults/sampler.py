@@ -85,7 +85,7 @@ def penalty_leaves_the_prompt_out(
     return advance(replace(stages, sample=without_prompt), generation, logits, hidden)
 
 
-@fault(SAMPLER, "SA-01", public=True)
+@fault(SAMPLER, "SA-06 SA-22", public=True)
 def penalty_absent(subject: Subject) -> Subject:
     """The repetition penalty is accepted and not applied."""
     return with_convention(subject, "no penalty")
