@@ -274,10 +274,13 @@ def stages_over(subject: Subject) -> Callable[[Backend], Stages]:
 
 def _shared_stages(subject: Subject, model: Path) -> Stages:
     """The shared stages of a model without networks."""
+    from soprano.backends import Capabilities
     from soprano.checkpoint.folder import ModelFolder
     from soprano.synthesis import shared_stages
 
-    networks: Any = SimpleNamespace(config=ModelFolder.open(model).config, decode=None)
+    networks: Any = SimpleNamespace(
+        config=ModelFolder.open(model).config, capabilities=Capabilities(), decode=None
+    )
     return shared_stages(networks, model, subject.load_tokenizer)
 
 

@@ -74,6 +74,9 @@ class Stages:
     # Tokens as they come, audio tokens per chunk -> samples (N,), and a finish reason at the end.
     stream: Callable[[Stages, Iterable[Token], int], Iterator[tuple[Float32, str | None]]]
     write: Write  # samples -> bytes of a WAV or FLAC file
+    # Hidden (B, T, H), lengths (B,) -> samples (B, N): in place of `decode` and `istft`, of a
+    # backend that declares `spectrum=False`.
+    decode_audio: Callable[[Float32, npt.NDArray[np.int64]], Float32] | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -83,13 +86,17 @@ class Stages:
         """Samples (N,) of the hidden states (T, H) of one utterance."""
         if not len(hidden):
             return np.zeros(0, np.float32)
-        spectrum = self.decode(hidden[None], np.array([len(hidden)]))
-        samples: Any = self.istft(spectrum, self.config.decoder.istft)[0]
+        utterance = hidden[None], np.array([len(hidden)])
+        samples: Any
+        if self.decode_audio is not None:
+            samples = self.decode_audio(*utterance)[0]
+        else:
+            samples = self.istft(self.decode(*utterance), self.config.decoder.istft)[0]
         return np.asarray(samples, np.float32)
 
 
 # Stages that a backend may replace by a method of the same name.
-OWN_STAGES = ("normalize", "tokenize", "sample", "istft")
+OWN_STAGES = ("normalize", "split", "tokenize", "sample", "istft", "is_stuck")
 
 
 def with_own_stages(stages: Stages, backend: object, model: Path) -> Stages:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 
 from soprano.audio import Audio, AudioChunk, Samples, Sentence
 from soprano.audio_files import container_of, open_writer, require_container
-from soprano.backends import Backend, open_backend
+from soprano.backends import Backend, Float32, Int64, OptionalStages, open_backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
+from soprano.errors import BackendError
 from soprano.generate import Prompt, Token, generate
 from soprano.hallucination import is_stuck
 from soprano.memory_pages import copy_to_own_pages
@@ -55,6 +56,7 @@ def shared_stages(
     folder = ModelFolder.open(model)
     tokenizer = load_tokenizer(folder.path)
     tokenizer.require_match(backend.config.language_model)
+    able, optional = backend.capabilities, cast(OptionalStages, backend)
     return Stages(
         normalize=normalize,
         split=split_sentences,
@@ -63,12 +65,17 @@ def shared_stages(
         sample=sample,
         generate=generate,
         language_model=backend,
-        decode=backend.decode,
+        decode=backend.decode if able.spectrum else _without_spectrum,
         istft=istft,
         is_stuck=is_stuck,
         stream=stream,
         write=open_writer,
+        decode_audio=None if able.spectrum else optional.decode_audio,
     )
+
+
+def _without_spectrum(hidden: Float32, lengths: Int64) -> Float32:
+    raise BackendError("the backend's decoder gives samples and no spectrum: it cannot stream")
 
 
 @dataclass(frozen=True)
@@ -313,10 +320,12 @@ class SopranoTTS:
     def _vocode(
         self, utterance: Utterance, tokens: list[Token], seconds: dict[str, float]
     ) -> Synthesized:
+        own = self.stages
         timed = replace(
-            self.stages,
-            decode=_timed(self.stages.decode, seconds, "decoder"),
-            istft=_timed(self.stages.istft, seconds, "istft"),
+            own,
+            decode=_timed(own.decode, seconds, "decoder"),
+            istft=_timed(own.istft, seconds, "istft"),
+            decode_audio=own.decode_audio and _timed(own.decode_audio, seconds, "decoder"),
         )
         samples = copy_to_own_pages(timed.vocode(_hidden(tokens)))
         ids = [token.id for token in tokens if token.id is not None]

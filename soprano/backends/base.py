@@ -8,8 +8,9 @@ The network is what a runtime supplies; the policy is `dynamic_cache` or `static
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
 
+_SILENCE = np.zeros(0, np.float32)
 REQUIRED_FIELDS = (
     "version", "device", "threads", "precision", "cache precision", "optimisation",
 )  # fmt: skip
@@ -134,15 +136,7 @@ class ComposedBackend:
         return self.cache.join(self.network, first.consume(), second.consume())
 
     def decode(self, hidden: Float32, lengths: Int64) -> Float32:
-        hidden, lengths = np.asarray(hidden, np.float32), np.asarray(lengths, np.int64)
-        size = self.config.language_model.hidden_size
-        if hidden.ndim != 3 or hidden.shape[2] != size or lengths.shape != hidden.shape[:1]:
-            raise ValueError(
-                f"hidden must be (B, T, {size}) and lengths (B,), "
-                f"got {hidden.shape}, {lengths.shape}"
-            )
-        if lengths.size and not 0 <= lengths.min() <= lengths.max() <= hidden.shape[1]:
-            raise ValueError(f"lengths must be 0 to {hidden.shape[1]}, got {lengths.tolist()}")
+        hidden, lengths = self._checked_hidden(hidden, lengths)
         decoder = self.config.decoder
         frames = decoder.frames(int(lengths.max(initial=0)))
         spectrum = np.zeros((len(hidden), decoder.bins, frames, 2), np.float32)
@@ -152,6 +146,18 @@ class ComposedBackend:
             decoded = self.network.decode(hidden[rows, :length])
             spectrum[rows, :, : decoder.frames(int(length))] = decoded
         return spectrum
+
+    def _checked_hidden(self, hidden: Float32, lengths: Int64) -> tuple[Float32, Int64]:
+        hidden, lengths = np.asarray(hidden, np.float32), np.asarray(lengths, np.int64)
+        size = self.config.language_model.hidden_size
+        if hidden.ndim != 3 or hidden.shape[2] != size or lengths.shape != hidden.shape[:1]:
+            raise ValueError(
+                f"hidden must be (B, T, {size}) and lengths (B,), "
+                f"got {hidden.shape}, {lengths.shape}"
+            )
+        if lengths.size and not 0 <= lengths.min() <= lengths.max() <= hidden.shape[1]:
+            raise ValueError(f"lengths must be 0 to {hidden.shape[1]}, got {lengths.tolist()}")
+        return hidden, lengths
 
     def close(self) -> None:
         self.network.close()
@@ -196,6 +202,8 @@ class PortBackend(ComposedBackend, ABC):
 
     - `capabilities`, if the precision is not "fp32" or the length is limited. `batch`, `fork`,
       `select` and `join` also need `copy_cache`.
+    - `decode_audio_one(hidden)`, in place of `decode_one` or beside it: samples (N,) of hidden
+      states (T, H), T at least 1, of a decoder whose output is audio.
     - `attest`: `super().attest() | {...}` with the fields that the runtime reports.
     - `close`, and any method of `soprano.backends.protocol.OptionalStages`.
     """
@@ -207,8 +215,13 @@ class PortBackend(ComposedBackend, ABC):
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
         require_precision(precision, self.capabilities.precision, self.name)
+        capabilities = self.capabilities
+        if hasattr(self, "decode_audio_one"):
+            self.decode_audio = partial(self._decode_audio, self.decode_audio_one)
+            spectrum = type(self).decode_one is not PortBackend.decode_one
+            capabilities = replace(capabilities, spectrum=spectrum)
         rows = _OneByOne(self)
-        super().__init__(self.name, rows, rows, folder.config, self.capabilities)
+        super().__init__(self.name, rows, rows, folder.config, capabilities)
 
     @abstractmethod
     def prefill_one(self, ids: Int64) -> tuple[npt.ArrayLike, npt.ArrayLike, Any]:
@@ -218,9 +231,23 @@ class PortBackend(ComposedBackend, ABC):
     def step_one(self, new_id: int, cache: Any) -> tuple[npt.ArrayLike, npt.ArrayLike, Any]:
         """The same after one more id; the cache may be written in place."""
 
-    @abstractmethod
     def decode_one(self, hidden: Float32) -> npt.ArrayLike:
         """Spectrum (F, T', 2) of hidden states (T, H), T at least 1."""
+        raise BackendError(f"{self.name} has no decode_one")
+
+    def _decode_audio(
+        self, decode_one: Callable[[Float32], npt.ArrayLike], hidden: Float32, lengths: Int64
+    ) -> Float32:
+        """`decode_audio` of `soprano.backends.protocol.OptionalStages`."""
+        hidden, lengths = self._checked_hidden(hidden, lengths)
+        rows = [
+            np.asarray(decode_one(states[:length].copy()), np.float32) if length else _SILENCE
+            for states, length in zip(hidden, lengths, strict=True)
+        ]
+        samples = np.zeros((len(rows), max(map(len, rows), default=0)), np.float32)
+        for row, own in zip(samples, rows, strict=True):
+            row[: len(own)] = own
+        return samples
 
     def copy_cache(self, cache: Any) -> Any:
         """An independent copy of a KV cache."""
