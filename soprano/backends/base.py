@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -161,6 +162,16 @@ class ComposedBackend:
 
     def close(self) -> None:
         self.network.close()
+
+
+def _network_files(backend: Any) -> list[Path]:
+    """The model files that a backend's network runs."""
+    files: list[Path] = backend.network.files()
+    return files
+
+
+# For the backends of this package: a port has the member `files` only if it defines it.
+network_files = property(_network_files)
 
 
 class PortBackend(ComposedBackend, ABC):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.onnx_standard import StandardOnnxBackend
 from soprano.backends.protocol import Backend, Capabilities, Float32, Int64
@@ -17,7 +17,7 @@ from soprano.backends.static_cache import StaticCache
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import LanguageModelConfig
 from soprano.onnx_graphs.names import cache_names, padded_head
-from soprano.onnx_graphs.source import FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, find_graph
+from soprano.onnx_graphs.source import FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, graph_file
 
 
 def open_onnx(
@@ -25,16 +25,17 @@ def open_onnx(
 ) -> Backend:
     """The fastest form of a model folder that ONNX Runtime can run.
 
-    Only a bundle with a standard language model and neither a fused one nor weights to write one
-    from runs on the standard graph.
+    Only a bundle with a standard language model and no fused one runs on the standard graph.
     """
-    fused, standard = (find_graph(folder, part) for part in (FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL))
-    kind = OnnxBackend if fused or not standard else StandardOnnxBackend
+    fused, standard = (graph_file(folder, part) for part in (FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL))
+    kind = StandardOnnxBackend if standard and not fused else OnnxBackend
     return kind(folder, precision=precision, threads=threads)
 
 
 class OnnxBackend(ComposedBackend):
     """The fused language model and the decoder of a bundle or of a checkpoint."""
+
+    files = network_files
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None

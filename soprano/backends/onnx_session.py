@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from soprano.backends.matmul_precision import attested_weights, count_onnx_matmu
 from soprano.backends.protocol import Attestation, Attested, Float32
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, ModelError
-from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, GraphSource, find_graph, require
+from soprano.onnx_graphs.source import (
+    DECODER,
+    LANGUAGE_MODEL,
+    GraphSource,
+    files_of,
+    find_graph,
+    require,
+)
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -28,10 +36,10 @@ class OnnxNetwork:
     operators: str  # of that graph, as attested
 
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
-        self.config = folder.config.language_model
-        files = {LANGUAGE_MODEL: self.graph, DECODER: DECODER}
+        self.config, self._path = folder.config.language_model, folder.path
+        stems = {LANGUAGE_MODEL: self.graph, DECODER: DECODER}
         graphs = {
-            part: graph for part, file in files.items() if (graph := find_graph(folder, file))
+            part: graph for part, stem in stems.items() if (graph := find_graph(folder, stem))
         }
         if not graphs:
             raise ModelError(
@@ -78,6 +86,12 @@ class OnnxNetwork:
                 " ".join(sorted(set().union(*activations))) or "float32", "inferred"
             ),
         }
+
+    def files(self) -> list[Path]:
+        """The graphs and their weights."""
+        folder = ModelFolder.open(self._path)
+        found = (files_of(folder, stem) for stem in (self.graph, DECODER))
+        return list(dict.fromkeys(file for files in found for file in files))
 
     def close(self) -> None:
         """Sessions are released with the object."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
-from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.protocol import Capabilities, Float32, Int64
@@ -21,6 +21,8 @@ Cache = list[ort.OrtValue]  # keys and values layer by layer, each (B, KV heads,
 
 class StandardOnnxBackend(ComposedBackend):
     """The standard graphs of a bundle or of a checkpoint."""
+
+    files = network_files
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None

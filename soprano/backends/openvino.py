@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.matmul_precision import (
     attested_weights,
@@ -19,8 +19,9 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, ModelError
 from soprano.onnx_graphs.openvino_import import ov
 from soprano.onnx_graphs.openvino_passes import convert
-from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, find_graph, require
+from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, files_of, find_graph, require
 
+PARTS = (LANGUAGE_MODEL, DECODER)
 # The runtime's choice depends on the CPU: bfloat16, an 8-bit cache, quantised activations.
 # Parity checks need these pinned.
 SETTINGS = {
@@ -38,6 +39,8 @@ LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
 class OpenVinoBackend(ComposedBackend):
     """The IR of a bundle, or ONNX graphs that are converted at load."""
 
+    files = network_files
+
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
@@ -52,7 +55,8 @@ class OpenVinoNetwork:
 
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
-        compiled = {part: _compile(folder, part, settings) for part in (LANGUAGE_MODEL, DECODER)}
+        compiled = {part: _compile(folder, part, settings) for part in PARTS}
+        self._path = folder.path
         self._models = {part: model for part, model in compiled.items() if model is not None}
         if not self._models:
             raise ModelError(f"{folder.path} has neither graphs nor weights to write them from")
@@ -119,6 +123,14 @@ class OpenVinoNetwork:
         except IndexError:
             return Request(model.create_infer_request(), idle)
 
+    def files(self) -> list[Path]:
+        """The IR with its weights, or ONNX graphs with theirs."""
+        folder = ModelFolder.open(self._path)
+        if paths := _ir_files(folder).values():
+            return [file for path in paths for file in (path, path.with_suffix(".bin"))]
+        found = (files_of(folder, part) for part in PARTS)
+        return list(dict.fromkeys(file for files in found for file in files))
+
     def close(self) -> None:
         for requests in self._idle.values():
             requests.clear()
@@ -146,10 +158,16 @@ class Request:
         self._idle.append(self.runtime)
 
 
+def _ir_files(folder: ModelFolder) -> dict[str, Path]:
+    """The IR of each part that a bundle has."""
+    paths = {part: folder.path / "openvino" / f"{part}.xml" for part in PARTS}
+    return {part: path for part, path in paths.items() if path.is_file()}
+
+
 def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.CompiledModel | None:
-    path = folder.path / "openvino" / f"{part}.xml"
     config = folder.config.language_model if part == LANGUAGE_MODEL else None
-    source = path if path.is_file() else find_graph(folder, part)
+    ir = _ir_files(folder)
+    source = ir.get(part) if ir else find_graph(folder, part)
     if source is None:
         return None
     try:

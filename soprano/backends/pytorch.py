@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.protocol import Capabilities, Float32, Int64
 from soprano.backends.pytorch_common import PyTorchNetwork
 from soprano.backends.static_cache import StaticCache
@@ -15,6 +15,8 @@ from soprano.reference.packed import PackedLanguageModel, StaticBuffers
 
 class PyTorchBackend(ComposedBackend):
     """The baseline for other backends; float32."""
+
+    files = network_files
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from soprano.backends.protocol import Attestation, Attested, Float32
@@ -25,6 +27,7 @@ class PyTorchNetwork:
                 raise BackendError(f"pytorch runs {torch.get_num_threads()} threads, not {threads}")
         if torch.get_float32_matmul_precision() != "highest":
             raise BackendError("torch.set_float32_matmul_precision must be 'highest' for fp32")
+        self._path = folder.path
         self._decoder = load_decoder(folder)
 
     @torch.inference_mode()
@@ -43,6 +46,9 @@ class PyTorchNetwork:
             "optimisation": Attested("eager", "inferred"),
             "instruction set": Attested(torch.backends.cpu.get_cpu_capability(), "read back"),
         }
+
+    def files(self) -> list[Path]:
+        return ModelFolder.open(self._path).weight_files()
 
     def close(self) -> None:
         """The weights are released with the object."""

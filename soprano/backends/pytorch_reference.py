@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from soprano.backends.base import ComposedBackend, require_precision
+from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.protocol import Capabilities, Float32, Int64
 from soprano.backends.pytorch_common import PyTorchNetwork
@@ -18,6 +18,8 @@ from soprano.reference.load import load_language_model
 
 class PyTorchReferenceBackend(ComposedBackend):
     """The reference networks, unchanged."""
+
+    files = network_files
 
     def __init__(
         self, folder: ModelFolder, *, precision: str = "fp32", threads: int | None = None

@@ -162,6 +162,12 @@ class ModelFolder:
             ) from None
         return read_state_dict(self.path / "decoder.pth")
 
+    def weight_files(self) -> list[Path]:
+        """The files that hold the weights of both networks."""
+        indexed = [*self.language_model_index.values(), *self.decoder_index.values()]
+        pickled = [] if self.decoder_index else [self.path / "decoder.pth"]
+        return sorted({tensor.path for tensor in indexed}) + pickled
+
     def language_model_weights(self) -> dict[str, Float32]:
         """The language model's tensors as float32, by their names in the checkpoint."""
         return {name: tensor.read() for name, tensor in self.language_model_index.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import MissingExtraError, ModelError
@@ -25,13 +25,41 @@ class GraphSource:
 
 
 def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
-    """A graph by its file's stem; None if there is no file and no weights to write one from."""
-    for root in (folder.path / "onnx", folder.path):
-        path = root / f"{part}.onnx"
-        if path.is_file():
-            linked = any(file.is_symlink() for file in root.iterdir())
-            return _resolve_links(path) if linked else GraphSource(root, path, None)
-    return _write(folder, part) if folder.has_weights else None
+    """A graph by its file's stem, or written from the weights of a folder without graphs.
+
+    None if there is neither: a folder with one graph holds all graphs that it is meant to have.
+    """
+    if path := graph_file(folder, part):
+        linked = any(file.is_symlink() for file in path.parent.iterdir())
+        return _resolve_links(path) if linked else GraphSource(path.parent, path, None)
+    return _write(folder, part) if folder.has_weights and not _has_graphs(folder) else None
+
+
+def graph_file(folder: ModelFolder, part: str) -> Path | None:
+    """The file of a graph by its stem."""
+    paths = (root / f"{part}.onnx" for root in (folder.path / "onnx", folder.path))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _has_graphs(folder: ModelFolder) -> bool:
+    return any(graph_file(folder, part) for part in (LANGUAGE_MODEL, FUSED_LANGUAGE_MODEL, DECODER))
+
+
+def files_of(folder: ModelFolder, part: str) -> list[Path]:
+    """The files that `find_graph` reads: a graph with its external data, or weights."""
+    path = graph_file(folder, part)
+    if path is None:
+        return folder.weight_files() if folder.has_weights and not _has_graphs(folder) else []
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return [path, *sorted({path.parent / name for name in _locations(graph)})]
+
+
+def _locations(graph: Any) -> list[str]:
+    """The files of a graph's external data, relative to the graph's folder; with repetitions."""
+    entries = (entry for tensor in graph.initializer for entry in tensor.external_data)
+    return [entry.value for entry in entries if entry.key == "location"]
 
 
 def _resolve_links(path: Path) -> GraphSource:
