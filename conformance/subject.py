@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from conformance.golden.packs import Pack, find_pack
-from soprano.backends import Backend, open_backend
+from soprano.backends import Backend, Float32, Int64, Output, open_backend
 from soprano.stages import Stages
 from soprano.synthesis import SopranoTTS, shared_stages
 from soprano.tokenizer import Tokenizer, load_tokenizer
+
+
+def open_any_backend(
+    name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
+) -> Backend:
+    """`soprano.open_backend`, and for the name "exec:COMMAND" a port in a process of its own."""
+    scheme, _, command = name.partition(":")
+    if scheme != "exec":
+        return open_backend(name, model, precision, threads)
+    from conformance.ports.client import open_process
+
+    return open_process(command, model, precision, threads)
 
 
 def open_voice(model: Path, stages: Stages) -> SopranoTTS:
@@ -23,15 +37,84 @@ def open_voice(model: Path, stages: Stages) -> SopranoTTS:
 class Subject:
     """How the parts under test are made."""
 
-    open_backend: Callable[..., Backend] = open_backend  # name, model, precision, threads
+    open_backend: Callable[..., Backend] = open_any_backend  # name, model, precision, threads
     load_tokenizer: Callable[[Path], Tokenizer] = load_tokenizer
     stages: Callable[[Stages], Stages] = lambda stages: stages  # changes the shared pipeline
     voice: Callable[[Path, Stages], SopranoTTS] = open_voice  # model, stages
     find_pack: Callable[[Path, Path | None], Pack] = find_pack  # model, reference
 
+    def open(
+        self, name: str, model: Path, precision: str = "fp32", threads: int | None = None
+    ) -> Backend:
+        """A backend that is given no more rows in one call than it declares."""
+        opened = self.open_backend(name, model, precision, threads)
+        batch = getattr(getattr(opened, "capabilities", None), "batch", True)
+        return opened if batch else OneRowAtATime(opened)
+
     def stages_of(self, backend: Backend, model: Path) -> Stages:
         """The pipeline of a backend and a model."""
         return self.stages(shared_stages(backend, model, self.load_tokenizer))
+
+
+class Rows(list[Any]):
+    """The state of a batch: one state for each row."""
+
+
+class OneRowAtATime:
+    """A backend that does not declare batches: the rows of a batch are passed one by one.
+
+    A call of one row, or of arrays that are not valid, is passed unchanged.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def prefill(self, ids: Int64, lengths: Int64) -> Output:
+        if len(lengths) < 2 or len(lengths) != len(ids):
+            output: Output = self.backend.prefill(ids, lengths)
+            return output
+        rows = zip(ids, lengths, strict=True)
+        return _batch([self.backend.prefill(row[None, :n], np.array([n])) for row, n in rows])
+
+    def step(self, ids: Int64, state: Any) -> Output:
+        if not isinstance(state, Rows):
+            output: Output = self.backend.step(ids, state)
+            return output
+        rows = zip(ids, state, strict=True)
+        return _batch([self.backend.step(np.array([row]), own) for row, own in rows])
+
+    def fork(self, state: Any) -> Any:
+        if not isinstance(state, Rows):
+            return self.backend.fork(state)
+        return Rows(self.backend.fork(own) for own in state)
+
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        if not isinstance(state, Rows):
+            return self.backend.select(state, rows)
+        return Rows(self.backend.select(state[row], [0]) for row in rows)
+
+    def decode(self, hidden: Float32, lengths: Int64) -> Float32:
+        if len(lengths) < 2 or len(lengths) != len(hidden):
+            spectrum: Float32 = self.backend.decode(hidden, lengths)
+            return spectrum
+        spectra = [
+            self.backend.decode(row[None, :n], np.array([n]))[0]
+            for row, n in zip(hidden, lengths, strict=True)
+        ]
+        frames = max(spectrum.shape[1] for spectrum in spectra)
+        return np.stack([np.pad(s, ((0, 0), (0, frames - s.shape[1]), (0, 0))) for s in spectra])
+
+
+def _batch(outputs: Sequence[Output]) -> Output:
+    """Outputs of single rows as one."""
+    return Output(
+        np.concatenate([output.logits for output in outputs]),
+        np.concatenate([output.hidden for output in outputs]),
+        Rows(output.state for output in outputs),
+    )
 
 
 class Hooks:
