@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.options import OPTIONS, option
+from conformance.report import failures
 
 if TYPE_CHECKING:
     from conformance.judging.deviations import Deviation
@@ -77,8 +78,11 @@ def _subject(item: pytest.Item) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    report: pytest.TestReport = yield
     record = item.stash.get(RECORD, None)
+    if record is not None and call.excinfo is not None:
+        failures.keep_own_notes(call.excinfo.value)
+        item.__dict__.pop("_hypothesis_failing_examples", None)  # a patch for the test is no help
+    report: pytest.TestReport = yield
     if record is None or not record.requirements:
         return report
     if report.when == "call" and report.passed and not record.comparisons:
@@ -127,11 +131,13 @@ def _record_skip(
 def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[str, str]:
     from conformance.judging.judge import MistrustedError
 
-    message = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
+    if call.excinfo is None:
+        return "fail" if report.when == "call" else "error", str(report.longrepr)
+    error = call.excinfo.value
     if report.when != "call":
-        return "error", message
-    mistrusted = call.excinfo is not None and call.excinfo.errisinstance(MistrustedError)
-    return "mistrusted" if mistrusted else "fail", message
+        return "error", failures.message(error)
+    mistrusted = isinstance(failures.first_cause(error), MistrustedError)
+    return "mistrusted" if mistrusted else "fail", failures.message(error)
 
 
 def _junit_properties(record: TestRecord) -> list[tuple[str, str]]:
@@ -237,12 +243,12 @@ def _short(failure: str) -> str:
 
 
 def _line(name: str, entry: dict[str, Any]) -> str:
+    from conformance.judging.compare import of_limit
+
     nearest = entry["nearest"]
     used = ""
-    if nearest and nearest["limit"] and isinstance(nearest["used"], float):
-        ratio = nearest["used"]
-        size = f"{ratio:.0%} of" if ratio <= 1 else f"{ratio:.3g} times"
-        used = f"{nearest['quantity']}: {size} its limit"
+    if nearest and nearest["limit"] and nearest["used"] is not None:
+        used = f"{nearest['quantity']}: {of_limit(nearest['used'])}"
     return (
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
         f"{entry['elements']:>12,} compared  {used}"
@@ -258,4 +264,5 @@ def _write_document(config: pytest.Config, records: list[TestRecord]) -> None:
     path = Path(folder) / "conformance.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = document(records, config.stash[ATTESTED], config.stash[STAGES])
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")

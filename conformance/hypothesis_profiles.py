@@ -1,4 +1,4 @@
-"""The number of examples of a property, and whether they are the same on every run.
+"""The number of examples of a property, and how a failing input is reported.
 
 By default, examples are derived from the test itself, so that every run tries the same ones.
 `--hypothesis-profile explore --hypothesis-seed N` tries others, and three times as many.
@@ -6,24 +6,66 @@ By default, examples are derived from the test itself, so that every run tries t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.strategies import DataObject
+
+from conformance.judging.sequences import short
+from conformance.report.failures import Input
 
 EXPLORE = "explore"
 _EXPLORED = 3  # factor of the number of examples
+_PHASES = tuple(phase for phase in Phase if phase != Phase.explain)
 
 settings.register_profile(EXPLORE)
 
 
-def examples(count: int, phases: Iterable[Phase] = tuple(Phase)) -> settings:
-    """The settings of a property, under the active profile."""
+def examples(
+    count: int, phases: Iterable[Phase] = _PHASES
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The settings of a property, under the active profile; a failure states its input."""
     exploring = settings.default is settings.get_profile(EXPLORE)
-    return settings(
+    chosen = settings(
         max_examples=count * (_EXPLORED if exploring else 1),
         derandomize=not exploring,
         phases=phases,
         deadline=None,  # a slow machine is not a failure
         database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        handle: Any = test.hypothesis  # type: ignore[attr-defined]
+        fixtures = inspect.signature(test).parameters
+        handle.inner_test = _with_input(handle.inner_test, frozenset(fixtures))
+        return chosen(test)
+
+    return decorate
+
+
+def _with_input(test: Callable[..., None], fixtures: frozenset[str]) -> Callable[..., None]:
+    """The test, whose exceptions carry the generated arguments as a note."""
+    signature = inspect.signature(test)
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            test(*args, **kwargs)
+        except Exception as error:
+            given = signature.bind(*args, **kwargs).arguments
+            stated = [
+                f"{name} = {short(value)}"
+                for name, value in given.items()
+                if name not in fixtures and not isinstance(value, DataObject)
+            ]
+            if stated:
+                error.add_note(Input(", ".join(stated)))
+            raise
+
+    return run

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from comparisons.agreement.checks import GREEDY, greedy_margins, probabilities
 from comparisons.agreement.peer_client import TextResult, Utterance, query
 from comparisons.agreement.reference import Reference
-from conformance.judging.divergence import first_difference
+from conformance.judging.sequences import first_difference
 from soprano.config import SamplingOptions
 
 # Relative rms errors: below the first, only float noise differs; above the second, more does.

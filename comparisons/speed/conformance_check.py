@@ -20,7 +20,7 @@ from comparisons.speed.worker import ALONE
 from conformance.golden.observations import prefill_one, teacher_force
 from conformance.golden.packs import noise_floor
 from conformance.judging import tolerances
-from conformance.judging.divergence import first_difference
+from conformance.judging.sequences import first_difference
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from conformance.oracle.precision_classes import CLASSES, rounded
 from soprano.backends import Backend, open_backend

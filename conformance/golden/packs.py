@@ -7,14 +7,16 @@ from the model's weights, and the noise floors are measured with the float32 PyT
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance.golden.expectations import evaluate
+from conformance.golden.expectations import Networks, evaluate
 from conformance.golden.inputs import Arrays
 from conformance.golden.observations import observe
 from soprano.checkpoint.folder import ModelFolder, locate
@@ -44,6 +46,8 @@ class Pack:
     arrays: Arrays
     floors: dict[str, Floor]
     source: str  # where expectations and noise floors come from; shown in failures and reports
+    # The oracle on the same weights, for inputs that have no golden value; None without weights.
+    networks: Callable[[], Networks | None] = lambda: None
 
 
 def fixtures_folder() -> Path:
@@ -123,14 +127,28 @@ def find_pack(model: Path, reference: Path | None = None) -> Pack:
             f"{model} carries no weights and no golden pack is of its model: "
             "name its checkpoint with --reference"
         )
+    networks = cache(partial(_networks, source))
     if pack:
-        return read_pack(pack)
+        return replace(read_pack(pack), networks=networks)
     arrays = evaluate(source)
     try:
         floors = measure_floors(source, arrays)
     except ImportError:
         raise LookupError("the noise floor needs PyTorch: install the extra [torch]") from None
-    return Pack(arrays, floors, f"oracle on {source.path.name}, floors measured with PyTorch")
+    name = f"oracle on {source.path.name}, floors measured with PyTorch"
+    return Pack(arrays, floors, name, networks)
+
+
+def fixture_of(folder: ModelFolder) -> ModelFolder | None:
+    """The model of the suite whose weights a folder holds or was made from."""
+    digest = weights_digest(folder)
+    models = map(ModelFolder.open, fixture_models())
+    return next((model for model in models if weights_digest(model) == digest), None)
+
+
+def _networks(folder: ModelFolder) -> Networks | None:
+    owner = folder if folder.has_weights else fixture_of(folder)
+    return Networks.of(owner) if owner else None
 
 
 def measure_floors(
@@ -165,7 +183,13 @@ def relative(spectrum: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDAr
 
     Quiet bins count as much as loud ones here, whose errors hide theirs in absolute terms.
     """
-    magnitude = np.hypot(*expected.reshape(-1, 2).astype(np.float64).T)[:, None]
-    heard = magnitude[:, 0] > 0
-    scaled = spectrum.reshape(-1, 2)[heard].astype(np.float64) / magnitude[heard]
+    kept, pairs = heard(expected), expected.reshape(-1, 2).astype(np.float64)
+    magnitude = np.hypot(*pairs[kept].T)[:, None]
+    scaled = spectrum.reshape(-1, 2)[kept].astype(np.float64) / magnitude
     return scaled.ravel().astype(np.float32)
+
+
+def heard(expected: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which complex values of a spectrum, flat, are not 0."""
+    kept: npt.NDArray[np.bool_] = expected.reshape(-1, 2).any(axis=1)
+    return kept

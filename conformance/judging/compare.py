@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance.judging.divergence import first_difference
+from conformance.judging.places import Places, Unnamed
+from conformance.judging.sequences import difference
+
+Floats = npt.NDArray[np.float64]
+UNNAMED = Unnamed()
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The evidence of one comparison; `fault` is None if it passed."""
+    """The evidence of one comparison; `fault` is None if it passed.
+
+    A failure without a size, such as another shape, has no errors: they are 0.
+    An exact comparison has no limits.
+    """
 
     quantity: str
     elements: int
@@ -45,6 +54,7 @@ class Comparison:
     where: tuple[int, ...] = ()
     fault: str | None = None
     floor: float = 0.0
+    place: str = ""  # `where` in the terms of the pipeline
 
     def used(self) -> float:
         """The largest error relative to its limit; infinite for a failure without a size."""
@@ -55,65 +65,152 @@ class Comparison:
         return max(ratios, default=0.0)
 
     def __str__(self) -> str:
-        sizes = f"worst {self.worst:.3g} (limit {self.limit:.3g})"
-        if self.rms_limit:
-            sizes += f", rms {self.rms:.3g} (limit {self.rms_limit:.3g})"
-        if self.row_limit:
-            sizes += f", rms of a row {self.row:.3g} (limit {self.row_limit:.3g})"
-        state = self.fault or "within limits"
-        return f"{self.quantity}: {state}; {self.elements} elements, {sizes} at {self.where}"
+        if self.fault is None:
+            text = "within limits" if self.limit else "equal"
+            text = f"{text}; {self.elements:,} element{'s' * (self.elements != 1)}"
+            return f"{self.quantity}: {', '.join([text, *self._sizes()])}"
+        measured = self.rms_limit and np.isfinite(self.used())
+        sizes = f"; {', '.join(self._sizes())}" if measured else ""
+        return f"{self.quantity}: {self.fault}{sizes}"
+
+    def _sizes(self) -> Iterator[str]:
+        sizes = [("worst", self.worst, self.limit), ("rms", self.rms, self.rms_limit)]
+        if self.row != self.rms:
+            sizes.append(("rms of a row", self.row, self.row_limit))
+        return (f"{name} {size:.3g} (limit {limit:.3g})" for name, size, limit in sizes if limit)
+
+
+def of_limit(ratio: float) -> str:
+    """An error relative to its limit: a percentage up to 100, else a multiple."""
+    if ratio <= 1:
+        return f"{ratio:.0%} of its limit"
+    return f"{ratio:,.0f} times its limit" if 10 <= ratio < 1e6 else f"{ratio:.2g} times its limit"
 
 
 def floats(
-    quantity: str, actual: Any, expected: npt.ArrayLike, limit: Limit, dtype: Any = np.float32
+    quantity: str,
+    actual: Any,
+    expected: npt.ArrayLike,
+    limit: Limit,
+    dtype: Any = np.float32,
+    places: Places = UNNAMED,
 ) -> Comparison:
     """Every element is within the limits. NaN and Inf fail, on either side."""
     wanted = np.asarray(expected, np.float64)
-    if fault := _form_fault(actual, wanted.shape, dtype):
-        return Comparison(quantity, 0, np.inf, limit.worst, fault=fault)
-    if not np.isfinite(wanted).all():
-        return Comparison(quantity, 0, np.inf, limit.worst, fault="the expectation is not finite")
-    bad = ~np.isfinite(actual)
-    error = np.abs(np.where(bad, np.inf, actual.astype(np.float64) - wanted))
-    where = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
-    worst, rms = float(error[where]), float(np.sqrt(np.mean(error**2)))
+    fault = _form_fault(actual, wanted.shape, dtype, places)
+    if fault is None and not np.isfinite(wanted).all():
+        fault = "the expectation is not finite"
+    if fault:
+        return Comparison(quantity, 0, 0.0, limit.worst, fault=fault, floor=limit.floor or 0.0)
+    if not np.isfinite(actual).all():
+        return _not_finite(quantity, actual, limit, places)
+    error = np.abs(actual.astype(np.float64) - wanted)
+    where, worst, rms = _position(error.argmax(), error.shape), float(error.max()), _rms(error)
     row = float(row_rms(error).max()) if limit.row is not None else 0.0
     fault = None
-    if bad.any():
-        fault = f"{int(bad.sum())} elements are not finite"
-    elif worst > limit.worst:
-        fault = f"an element is {worst / limit.worst:.3g} times its limit off"
+    if worst > limit.worst:
+        size = of_limit(worst / limit.worst)
+        values = f"got {actual[where]:.6g}, wanted {wanted[where]:.6g}"
+        fault = f"off by {size}{_at(places, where, error.shape)}: {values}"
+        fault += f"; {_of(error > limit.worst)} beyond it"
     elif rms > limit.rms:
-        fault = f"the rms error is {rms / limit.rms:.3g} times its limit"
+        fault = f"the rms error of {error.size:,} elements is {of_limit(rms / limit.rms)}"
     elif limit.row is not None and row > limit.row:
-        where = tuple(int(i) for i in np.unravel_index(row_rms(error).argmax(), error.shape[:-1]))
-        fault = f"the rms error of a row is {row / limit.row:.3g} times its limit"
+        where = _position(row_rms(error).argmax(), error.shape[:-1])
+        at = _at(places, where, error.shape)
+        fault = f"the rms error of a row is {of_limit(row / limit.row)}{at}"
     sizes = (worst, limit.worst, rms, limit.rms, row, limit.row or 0.0)
-    return Comparison(quantity, error.size, *sizes, where, fault, limit.floor or 0.0)
+    place = places.at(where, error.shape)
+    return Comparison(quantity, error.size, *sizes, where, fault, limit.floor or 0.0, place)
+
+
+def _not_finite(
+    quantity: str, actual: npt.NDArray[Any], limit: Limit, places: Places
+) -> Comparison:
+    bad = ~np.isfinite(actual)
+    where = _position(bad.argmax(), bad.shape)
+    fault = f"{_of(bad)} not finite, the first{_at(places, where, bad.shape)}: {actual[where]}"
+    place = places.at(where, bad.shape)
+    sizes = (0.0, limit.worst, 0.0, limit.rms, 0.0, limit.row or 0.0)
+    return Comparison(quantity, bad.size, *sizes, where, fault, limit.floor or 0.0, place)
+
+
+def _position(index: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(int(index), shape))
+
+
+def _at(places: Places, where: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    place = places.at(where, shape)
+    return f" at {place}" if place else ""
+
+
+def _of(chosen: npt.NDArray[np.bool_]) -> str:
+    """How many elements are chosen, with a verb."""
+    count = int(np.count_nonzero(chosen))
+    return f"{count:,} of {chosen.size:,} elements {'is' if count == 1 else 'are'}"
+
+
+def _rms(error: Floats) -> float:
+    """The root mean square; errors beyond 1e150 do not overflow."""
+    scale = float(error.max()) or 1.0
+    return scale * float(np.sqrt(np.mean((error / scale) ** 2)))
 
 
 def row_rms(error: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """The root mean square over the last axis."""
-    squares: npt.NDArray[np.floating] = np.sqrt(np.mean(error**2, axis=-1))
+    scale = float(error.max()) or 1.0
+    squares: npt.NDArray[np.floating] = scale * np.sqrt(np.mean((error / scale) ** 2, axis=-1))
     return squares
 
 
-def number(quantity: str, value: float, limit: float, elements: int = 1) -> Comparison:
-    """A measured value is at most its limit; NaN exceeds every limit."""
-    fault = None if value <= limit else f"{value:.4g} exceeds {limit:.4g}"
+def number(
+    quantity: str, value: float, limit: float, elements: int = 1, fault: str = ""
+) -> Comparison:
+    """A measured value is at most its limit; NaN and Inf exceed every limit.
+
+    `fault` states what a value beyond the limit means.
+    """
+    if value <= limit:
+        return Comparison(quantity, elements, float(value), float(limit))
+    if not np.isfinite(value):
+        return Comparison(quantity, elements, 0.0, float(limit), fault=fault or f"got {value}")
+    fault = fault or f"{value:.4g} exceeds the limit {limit:.4g}"
     return Comparison(quantity, elements, float(value), float(limit), fault=fault)
 
 
-def bits(quantity: str, actual: Any, expected: npt.NDArray[Any]) -> Comparison:
+def bits(
+    quantity: str, actual: Any, expected: npt.NDArray[Any], places: Places = UNNAMED
+) -> Comparison:
     """The same shape, type and bits."""
-    if fault := _form_fault(actual, expected.shape, expected.dtype):
-        return Comparison(quantity, 0, np.inf, 0, fault=fault)
+    if fault := _form_fault(actual, expected.shape, expected.dtype, places):
+        return Comparison(quantity, 0, 0.0, 0.0, fault=fault)
     width = f"V{actual.dtype.itemsize}"
     differs = np.ascontiguousarray(actual).view(width) != np.ascontiguousarray(expected).view(width)
-    count = int(differs.sum())
-    where = tuple(int(i) for i in np.argwhere(differs)[0]) if count else ()
-    fault = f"{count} elements differ" if count else None
-    return Comparison(quantity, actual.size, float(count), 0, where=where, fault=fault)
+    if not differs.any():
+        return Comparison(quantity, actual.size, 0.0, 0.0)
+    where = _position(differs.argmax(), differs.shape)
+    count = int(np.count_nonzero(differs))
+    fault = (
+        f"{count:,} of {differs.size:,} elements differ, the first"
+        f"{_at(places, where, differs.shape)}: got {actual[where]}, wanted {expected[where]}"
+    )
+    if actual.dtype.kind == "f" and np.isfinite([actual, expected]).all():
+        largest = np.abs(actual.astype(np.float64) - expected).max()
+        fault += f"; the largest difference is {largest:.3g}"
+    place = places.at(where, differs.shape)
+    return Comparison(quantity, actual.size, 0.0, 0.0, where=where, fault=fault, place=place)
+
+
+def shape(
+    quantity: str, actual: Any, expected: tuple[int, ...], places: Places = UNNAMED
+) -> Comparison:
+    """An array of a shape."""
+    got = tuple(actual.shape) if isinstance(actual, np.ndarray) else None
+    if got is None:
+        fault: str | None = f"got a {type(actual).__name__}, wanted an array"
+    else:
+        fault = None if got == expected else places.misfit(got, expected)
+    return Comparison(quantity, max(len(expected), 1), 0.0, 0.0, fault=fault)
 
 
 def values(quantity: str, actual: Any, expected: Any) -> Comparison:
@@ -123,37 +220,22 @@ def values(quantity: str, actual: Any, expected: Any) -> Comparison:
         if got.dtype.kind not in "biuSU" or wanted.dtype.kind not in "biuSU":
             raise TypeError(f"{quantity}: floats are compared with a limit or by their bits")
         actual, expected = got.tolist(), wanted.tolist()
-    size = len(expected) if isinstance(expected, (list, tuple, str)) else 1
-    if type(actual) is not type(expected) or actual != expected:
-        where = _where(actual, expected)
-        fault = f"got {short(actual)}, wanted {short(expected)}"
-        return Comparison(quantity, size, np.inf, 0, where=where, fault=fault)
-    if not size:
-        # An empty result is evidence too: it counts as one element.
-        size = 1
-    return Comparison(quantity, size, 0, 0)
+    # An empty result is evidence too: it counts as one element.
+    size = max(len(expected), 1) if isinstance(expected, (list, tuple, str)) else 1
+    if type(actual) is type(expected) and actual == expected:
+        return Comparison(quantity, size, 0.0, 0.0)
+    unit = "id" if "ids" in quantity.split() else "item"
+    where, fault = difference(actual, expected, unit)
+    return Comparison(quantity, size, 0.0, 0.0, where=where, fault=fault)
 
 
-def _form_fault(actual: Any, shape: tuple[int, ...], dtype: Any) -> str | None:
+def _form_fault(actual: Any, wanted: tuple[int, ...], dtype: Any, places: Places) -> str | None:
     if not isinstance(actual, np.ndarray):
         return f"got a {type(actual).__name__}, wanted an array"
-    if actual.shape != shape:
-        return f"shape {actual.shape}, wanted {shape}"
+    if actual.shape != wanted:
+        return places.misfit(actual.shape, wanted)
     if actual.dtype != dtype:
         return f"dtype {actual.dtype}, wanted {np.dtype(dtype)}"
     if not actual.size:
         return "nothing to compare: the arrays are empty"
     return None
-
-
-def _where(actual: Any, expected: Any) -> tuple[int, ...]:
-    if not isinstance(actual, (list, tuple, str)) or not isinstance(expected, (list, tuple, str)):
-        return ()
-    index = first_difference(actual, expected)
-    return () if index is None else (index,)
-
-
-def short(value: Any) -> str:
-    """The first 200 characters of a value's representation."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -7,28 +7,17 @@ measured error of the logits; otherwise it is a defect.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.judging.sequences import difference, first_difference
 from conformance.oracle.sampler import decide
 from soprano.config import SamplingOptions
 
 if TYPE_CHECKING:
     from conformance.judging.judge import Judge
-
-_END = object()
-
-
-def first_difference(a: Sequence[Any], b: Sequence[Any]) -> int | None:
-    """The first index at which two sequences differ; None if they are equal.
-
-    If one sequence is the beginning of the other, that is the length of the shorter one.
-    """
-    pairs = zip_longest(a, b, fillvalue=_END)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), None)
 
 
 def decision_margin(
@@ -62,5 +51,8 @@ def judge_ids(
     if index is None or index == min(len(actual), len(expected)):
         judge.equal("ids", list(actual), list(expected))
         return False
-    judge.below(f"margin of id {index}", margin(index), excused, index + 1, wrong=wrong)
+    size = margin(index)
+    _, fault = difference(list(actual), list(expected), "id")
+    fault += f" (margin {size:.3g}; that of a tie is at most {excused:.3g})"
+    judge.below("ids", size, excused, index + 1, wrong=wrong, fault=fault)
     return True

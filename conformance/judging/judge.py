@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import numpy.typing as npt
 
 from conformance.judging import compare, mutants
 from conformance.judging.compare import Comparison, Limit
+from conformance.judging.places import Places, usual
 from conformance.judging.records import TestRecord
+from conformance.judging.sequences import short
 from conformance.judging.waveform import compare_waveforms
+from soprano.config import DecoderConfig
 
 
 class MistrustedError(AssertionError):
@@ -19,32 +23,83 @@ class MistrustedError(AssertionError):
 
 
 class Judge:
-    """Compares outputs and records the evidence; raises `AssertionError` at the first failure."""
+    """Compares outputs and records the evidence; raises `AssertionError` at the first failure.
 
-    def __init__(self, record: TestRecord) -> None:
+    `places` name the positions in an array. By default they follow from the name of the quantity,
+    which contains "logits", "hidden", "spectrum" or "samples"; see `places.usual`.
+    """
+
+    def __init__(self, record: TestRecord, config: DecoderConfig | None = None) -> None:
         self._evidence = record
+        self._config = config
+        self._faults: list[str] | None = None  # of the comparisons that are made together
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all comparisons of the block, then fail once with every fault."""
+        __tracebackhide__ = True
+        if self._faults is not None:
+            yield
+            return
+        self._faults = faults = []
+        try:
+            yield
+        except Exception as error:
+            if not faults:
+                raise
+            faults.append(f"then {type(error).__name__}: {error}")
+        finally:
+            self._faults = None
+        if faults:
+            raise AssertionError("\n".join(faults))
 
     def equal(self, quantity: str, actual: Any, expected: Any) -> None:
         """Exact equality of integers, strings and sequences of them."""
         __tracebackhide__ = True
-        self._record(compare.values(quantity, actual, expected))
-        _require_two_objects(quantity, actual, expected)
-        _challenge(
-            quantity,
-            mutants.of_values(expected),
-            lambda mutant: compare.values(quantity, actual, mutant),
-        )
+        if self._passed(compare.values(quantity, actual, expected)):
+            _require_two_objects(quantity, actual, expected)
+            _challenge(
+                quantity,
+                mutants.of_values(expected),
+                lambda mutant: compare.values(quantity, actual, mutant),
+            )
 
-    def bits(self, quantity: str, actual: Any, expected: npt.NDArray[Any]) -> None:
+    def shape(
+        self,
+        quantity: str,
+        actual: Any,
+        expected: tuple[int, ...],
+        *,
+        places: Places | None = None,
+    ) -> None:
+        """An array of a shape."""
+        __tracebackhide__ = True
+        named = places or usual(quantity, expected, self._config)
+        if self._passed(compare.shape(quantity, actual, expected, named)):
+            _challenge(
+                quantity,
+                mutants.of_values(expected),
+                lambda mutant: compare.shape(quantity, actual, mutant),
+            )
+
+    def bits(
+        self,
+        quantity: str,
+        actual: Any,
+        expected: npt.NDArray[Any],
+        *,
+        places: Places | None = None,
+    ) -> None:
         """Arrays of the same shape, type and bits."""
         __tracebackhide__ = True
-        self._record(compare.bits(quantity, actual, expected))
-        _require_two_objects(quantity, actual, expected)
-        _challenge(
-            quantity,
-            mutants.of_bits(expected),
-            lambda mutant: compare.bits(quantity, actual, mutant),
-        )
+        named = places or usual(quantity, expected.shape, self._config)
+        if self._passed(compare.bits(quantity, actual, expected, named)):
+            _require_two_objects(quantity, actual, expected)
+            _challenge(
+                quantity,
+                mutants.of_bits(expected),
+                lambda mutant: compare.bits(quantity, actual, mutant),
+            )
 
     def close(
         self,
@@ -55,21 +110,35 @@ class Judge:
         *,
         decoys: tuple[npt.NDArray[Any], ...] = (),
         dtype: Any = np.float32,
+        places: Places | None = None,
     ) -> None:
         """Arrays of floats within the limit.
 
         The mutants are those of `mutants.of_floats` and the `decoys`, outputs for other inputs.
         """
         __tracebackhide__ = True
-        self._record(compare.floats(quantity, actual, expected, limit, dtype))
-        self._challenge_floats(quantity, actual, expected, limit, decoys, dtype)
+        named = places or usual(quantity, np.shape(expected), self._config)
+        if self._passed(compare.floats(quantity, actual, expected, limit, dtype, named)):
+            self._challenge_floats(quantity, actual, expected, limit, decoys, dtype)
 
-    def waveform(self, quantity: str, actual: Any, expected: Any, limit: Limit) -> None:
-        """Samples (N,) within the limit; a failure names a lag or an inverted polarity."""
+    def waveform(
+        self,
+        quantity: str,
+        actual: Any,
+        expected: Any,
+        limit: Limit,
+        *,
+        places: Places | None = None,
+    ) -> None:
+        """Samples (N,) within the limit.
+
+        A failure names samples that are missing, a lag, an inverted polarity or another level.
+        """
         __tracebackhide__ = True
-        self._record(compare_waveforms(quantity, actual, expected, limit))
-        decoys = (np.roll(actual, 1), -actual) if np.any(expected) else ()
-        self._challenge_floats(quantity, actual, expected, limit, decoys, np.float32)
+        named = places or usual("samples", np.shape(expected), self._config)
+        if self._passed(compare_waveforms(quantity, actual, expected, limit, named)):
+            decoys = (np.roll(actual, 1), -actual) if np.any(expected) else ()
+            self._challenge_floats(quantity, actual, expected, limit, decoys, np.float32)
 
     def _challenge_floats(
         self,
@@ -110,10 +179,10 @@ class Judge:
             result = call()
         except errors as error:
             message = str(error)
-            self._record(Comparison(quantity, 1, 0, 0))
+            self._passed(Comparison(quantity, 1, 0, 0))
         else:
-            fault = f"got {compare.short(result)}, wanted {names}"
-            self._record(Comparison(quantity, 1, np.inf, 0, fault=fault))
+            fault = f"got {short(result)}, wanted {names}"
+            self._passed(Comparison(quantity, 1, 0, 0, fault=fault))
         try:
             accepts()
         except errors as error:
@@ -121,40 +190,53 @@ class Judge:
         return message
 
     def below(
-        self, quantity: str, value: float, limit: float, elements: int = 1, *, wrong: float
+        self,
+        quantity: str,
+        value: float,
+        limit: float,
+        elements: int = 1,
+        *,
+        wrong: float,
+        fault: str = "",
     ) -> None:
         """A measured value that must not exceed its limit; NaN exceeds every limit.
 
-        `wrong` is the same measure of an output that must not pass.
+        `wrong` is the same measure of an output that must not pass; `fault` states what a value
+        beyond the limit means.
         """
         __tracebackhide__ = True
-        self._record(compare.number(quantity, value, limit, elements))
-        _challenge(
-            f"{quantity} within {limit:.4g}",
-            {f"{wrong:.4g}": wrong},
-            lambda mutant: compare.number(quantity, mutant, limit, elements),
-        )
+        if self._passed(compare.number(quantity, value, limit, elements, fault)):
+            _challenge(
+                f"{quantity} within {limit:.4g}",
+                {f"{wrong:.4g}": wrong},
+                lambda mutant: compare.number(quantity, mutant, limit, elements),
+            )
 
     def not_following(self, convention: str, followed: Sequence[str]) -> None:
         """The outputs are not those of a known wrong convention; a failure names it."""
         __tracebackhide__ = True
         fault = f"you follow the convention {convention!r}" if convention in followed else None
-        self._record(Comparison(convention, 1, float(convention in followed), 0, fault=fault))
+        self._passed(Comparison(convention, 1, 0, 0, fault=fault))
 
     def count_ids(self, count: int, *, tied: bool = False) -> None:
         """Count the compared ids of one run; `tied`: it diverged within the decision margin."""
         self._evidence.ids += count
         self._evidence.ties += tied
 
-    def _record(self, comparison: Comparison) -> None:
+    def _passed(self, comparison: Comparison) -> bool:
+        """Record a comparison; whether it passed, where a failure does not raise at once."""
         __tracebackhide__ = True
         self._evidence.comparisons.append(comparison)
         if comparison.fault is None:
-            return
+            return True
         claims = [claim for claim in self._evidence.claims if claim.covers(comparison)]
-        if not claims:
-            raise AssertionError(str(comparison))
         self._evidence.deviated += claims
+        if claims:
+            return True
+        if self._faults is None:
+            raise AssertionError(str(comparison))
+        self._faults.append(str(comparison))
+        return False
 
 
 def _challenge(

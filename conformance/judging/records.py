@@ -27,6 +27,7 @@ class TestRecord:
     verdict: str = "error"
     message: str = ""
     repeat: str = ""  # the command that runs the test again
+    not_run: bool = False  # selected, but the run ended before the test
 
 
 def totals(records: Sequence[TestRecord]) -> Mapping[str, int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from conformance.golden.inputs import Arrays
-from conformance.golden.packs import Floor, Pack, relative
+from conformance.golden.expectations import stretch
+from conformance.golden.inputs import FREE_RUNS, PREFIXES, TOKENS, UTTERANCES, Arrays, free_prompt
+from conformance.golden.packs import Floor, Pack, heard, relative
 from conformance.judging import tolerances
 from conformance.judging.compare import Limit
+from conformance.judging.places import Axes, Axis, Joined, Places, samples, spectrum
 from soprano.config import ModelConfig
 
 
@@ -44,3 +48,54 @@ class Vectors:
         """The self-consistency limit: of two outputs of one backend that must agree."""
         floor = self.floors[quantity]
         return tolerances.between_own_outputs(quantity, floor, self.expected(quantity), self.config)
+
+    def places(self, quantity: str) -> Places:
+        """What the elements of a golden array are."""
+        name, kind = quantity.split()[0], quantity.split()[-1]
+        if kind == "spectrum":
+            return self._spectra(quantity)
+        if kind == "samples":
+            return self._samples(quantity)
+        last = Axis("id" if kind == "logits" else "channel")
+        lengths = [int(n) for n in self.arrays["prompt lengths"]]
+        if name == "step":
+            prompts = [f"prompt {row} ({n} ids)" for row, n in enumerate(lengths)]
+            return Axes((Axis("prompt", prompts), Axis("step"), last))
+        if name == "long":
+            first, stop = map(int, quantity.split()[1].split("-"))
+            lengths = [position + 1 for position in stretch(first, stop, kind)]
+        elif name == "prefix":
+            lengths = list(PREFIXES)
+        elif name == "vocabulary":
+            lengths = [self.arrays["vocabulary ids"].shape[1]] * len(self.arrays[quantity])
+        elif name in FREE_RUNS:
+            prompt = len(free_prompt(self.arrays))
+            lengths = [prompt + i for i in range(len(self.arrays[quantity]))]
+        rows = [f"{kind} after {n} id{'s' * (n != 1)} (row {row})" for row, n in enumerate(lengths)]
+        return Axes((Axis("row", rows), last))
+
+    def _spectra(self, quantity: str) -> Joined:
+        config = self.config.decoder
+        parts = [
+            (spectrum(config.bins, f"spectrum of {name}"), (config.bins, config.frames(tokens), 2))
+            for tokens, name in zip(TOKENS, _utterances(), strict=True)
+        ]
+        if quantity != "relative spectrum":
+            return Joined(parts)
+        pairs = np.flatnonzero(heard(self.arrays["spectrum"]))
+        return Joined(parts, (2 * pairs[:, None] + np.arange(2)).ravel())
+
+    def _samples(self, quantity: str) -> Places:
+        config = self.config.decoder
+        if quantity != "samples":
+            return samples(config.samples_per_token)
+        named = (samples(config.samples_per_token, f"samples of {name}") for name in _utterances())
+        sizes = ((config.samples(tokens),) for tokens in TOKENS)
+        return Joined(list(zip(named, sizes, strict=True)))
+
+
+def _utterances() -> Iterator[str]:
+    """The decoder's inputs in words."""
+    for tokens, scale in UTTERANCES:
+        scaled = "" if scale == 1 else f" (hidden states times {scale:g})"
+        yield f"{tokens} token{'s' * (tokens != 1)}{scaled}"

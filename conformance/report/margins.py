@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance.judging.compare import Comparison
+import numpy as np
+
+from conformance.judging.compare import Comparison, of_limit
 from conformance.judging.records import TestRecord
+
+_LANGUAGE_MODEL = ("logits", "hidden")  # the last words of its quantities; others: the decoder's
+
+Group = list[tuple[TestRecord, Comparison]]  # the comparisons of one quantity with their tests
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,62 @@ class Margin:
 
 
 def margins(records: list[TestRecord]) -> dict[str, dict[str, Margin]]:
-    """By backend, then by quantity."""
-    comparisons: dict[str, dict[str, list[Comparison]]] = {}
+    """By backend, then by quantity, where it was measured as widely as its neighbours."""
+    return {
+        backend: {
+            quantity: _margin([comparison for _, comparison in group])
+            for quantity, group in own.items()
+            if not _gap(group, own, quantity)
+        }
+        for backend, own in _by_backend(records).items()
+    }
+
+
+def _by_backend(records: list[TestRecord]) -> dict[str, dict[str, Group]]:
+    groups: dict[str, dict[str, Group]] = {}
     for record in records:
         backend = record.subject.rpartition("-")[0] or record.subject
         for comparison in record.comparisons:
             if comparison.floor:
-                own = comparisons.setdefault(backend, {})
-                own.setdefault(comparison.quantity, []).append(comparison)
+                own = groups.setdefault(backend, {})
+                own.setdefault(comparison.quantity, []).append((record, comparison))
     return {
-        backend: {quantity: _margin(each) for quantity, each in sorted(own.items())}
-        for backend, own in sorted(comparisons.items())
+        backend: dict(sorted(own.items(), key=lambda entry: _order(entry[0])))
+        for backend, own in sorted(groups.items())
     }
+
+
+def _order(quantity: str) -> tuple[bool, str]:
+    return not _of_language_model(quantity), quantity
+
+
+def _of_language_model(quantity: str) -> bool:
+    return quantity.split()[-1] in _LANGUAGE_MODEL
+
+
+def _gap(group: Group, own: dict[str, Group], quantity: str) -> str:
+    """Why the numbers of a quantity cannot be compared with those of its stage; or nothing.
+
+    A test that ends at a failure leaves quantities unjudged: the numbers of other models or tests
+    would stand for them.
+    """
+    if any(not np.isfinite(comparison.used()) for _, comparison in group):
+        return "not measured: an output has another form or is not finite"
+    stage = _of_language_model(quantity)
+    neighbours = [g for name, g in own.items() if _of_language_model(name) == stage]
+    everywhere = {_model(record) for neighbour in neighbours for record, _ in neighbour}
+    if missing := sorted(everywhere - {_model(record) for record, _ in group}):
+        return f"not judged on {', '.join(missing)}"
+    swap = {"logits": "hidden", "hidden": "logits"}
+    twin = " ".join(swap.get(word, word) for word in quantity.split())
+    tests = {record.node for record, _ in group}
+    if len(tests | {record.node for record, _ in own.get(twin, [])}) > len(tests):
+        return f"not judged by every test of {twin}"
+    return ""
+
+
+def _model(record: TestRecord) -> str:
+    return record.subject.rpartition("-")[2]
 
 
 def _margin(comparisons: list[Comparison]) -> Margin:
@@ -44,11 +95,27 @@ def _margin(comparisons: list[Comparison]) -> Margin:
 
 def lines(records: list[TestRecord]) -> list[str]:
     """The table, one line per quantity and backend; no line if nothing was compared."""
-    table = [
-        f"{quantity:22} {backend:16} {margin.floor:9.1e} {margin.floors:8.2f} "
-        f"{margin.row:9.0%} {margin.worst:10.0%}"
-        for backend, own in margins(records).items()
-        for quantity, margin in own.items()
-    ]
-    head = f"{'quantity':22} {'backend':16} {'floor':>9} {'floors':>8} {'row used':>9} "
+    head = f"{'quantity':22} {'backend':16} {'floor':>9} {'floors':>9} {'row used':>10} "
+    table = list(_rows(_by_backend(records), margins(records)))
     return [f"{head}{'worst used':>10}", *table] if table else []
+
+
+def _rows(
+    groups: dict[str, dict[str, Group]], measured: dict[str, dict[str, Margin]]
+) -> Iterator[str]:
+    for backend, own in groups.items():
+        for quantity, group in own.items():
+            margin = measured[backend].get(quantity)
+            text = _gap(group, own, quantity)
+            if margin:
+                used = f"{_used(margin.row):>10} {_used(margin.worst):>10}"
+                text = f"{margin.floor:9.1e} {_number(margin.floors):>9} {used}"
+            yield f"{quantity:22} {backend:16} {text}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 1000 else f"{value:.1e}"
+
+
+def _used(ratio: float) -> str:
+    return of_limit(ratio).removesuffix(" of its limit").removesuffix(" its limit")
