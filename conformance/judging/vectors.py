@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +80,21 @@ class Vectors:
             (spectrum(config.bins, f"spectrum of {name}"), (config.bins, config.frames(tokens), 2))
             for tokens, name in zip(TOKENS, _utterances(), strict=True)
         ]
-        if quantity != "relative spectrum":
-            return Joined(parts)
-        pairs = np.flatnonzero(heard(self.arrays["spectrum"]))
-        return Joined(parts, (2 * pairs[:, None] + np.arange(2)).ravel())
+        return Joined(parts, _kept(quantity, self.arrays["spectrum"]))
+
+    def flat_places(
+        self,
+        values: npt.NDArray[Any],
+        quantity: str,
+        bins: slice = slice(None),
+        frames: Sequence[int] | None = None,
+    ) -> Joined:
+        """Of a flattened spectrum (F, T', 2), which may be a part of a whole one."""
+        whole = spectrum(self.config.decoder.bins)
+        named = Axis("bin", whole.axes[0].names[bins])
+        frame = Axis("frame", [f"frame {i}" for i in frames or ()])
+        axes = Axes((named, frame, whole.axes[2]), whole.whole, whole.order)
+        return Joined([(axes, values.shape)], _kept(quantity, values))
 
     def _samples(self, quantity: str) -> Places:
         config = self.config.decoder
@@ -92,6 +103,14 @@ class Vectors:
         named = (samples(config.samples_per_token, f"samples of {name}") for name in _utterances())
         sizes = ((config.samples(tokens),) for tokens in TOKENS)
         return Joined(list(zip(named, sizes, strict=True)))
+
+
+def _kept(quantity: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:
+    """The indices in a flat spectrum that are left in a relative one."""
+    if quantity != "relative spectrum":
+        return None
+    indices: npt.NDArray[np.int64] = (2 * np.flatnonzero(heard(values))[:, None] + [0, 1]).ravel()
+    return indices
 
 
 def _utterances() -> Iterator[str]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from conformance.golden.inputs import decoder_inputs, hidden_pool, long_hidden
-from conformance.golden.observations import observe_spectra, spectrum
+from conformance.golden.inputs import TOKENS, decoder_inputs, hidden_pool, long_hidden
+from conformance.golden.observations import spectrum
 from conformance.golden.packs import relative
 from conformance.judging import tolerances
 
@@ -18,24 +18,30 @@ def judge_spectra(vectors, judge):
     Once as they are, and once relative to the magnitude of each bin: loud bins hide quiet ones.
     """
 
-    def close(name, actual, expected):
-        limit = vectors.own_limit("spectrum")
-        judge.close(f"{name}, spectrum", actual.ravel(), expected.ravel(), limit)
+    def close(name, actual, expected, bins=slice(None), frames=None):
+        judge.shape(f"{name}, spectrum", actual, expected.shape)
         scaled = relative(actual, expected), relative(expected, expected)
-        limit = vectors.own_limit("relative spectrum")
-        judge.close(f"{name}, relative spectrum", *scaled, limit)
+        pairs = {"spectrum": (actual.ravel(), expected.ravel()), "relative spectrum": scaled}
+        with judge.together():
+            for quantity, pair in pairs.items():
+                places = vectors.flat_places(expected, quantity, bins, frames)
+                limit = vectors.own_limit(quantity)
+                judge.close(f"{name}, {quantity}", *pair, limit, places=places)
 
     return close
 
 
 @pytest.mark.requirement("DE-01")
 def test_spectra_match_the_oracle(stages, vectors, judge):
-    expected = vectors.arrays["spectrum"]
-    actual = observe_spectra(stages, vectors.arrays)["spectrum"]
-    judge.close("spectrum", actual, expected, vectors.limit("spectrum"))
-    quantity = "relative spectrum"
-    scaled = relative(actual, expected), vectors.expected(quantity)
-    judge.close(quantity, *scaled, vectors.limit(quantity))
+    config, expected = stages.config.decoder, vectors.arrays["spectrum"]
+    spectra = [spectrum(stages, hidden) for hidden in decoder_inputs(vectors.arrays)]
+    for tokens, own in zip(TOKENS, spectra, strict=True):
+        judge.shape(f"spectrum of {tokens} tokens", own, (config.bins, config.frames(tokens), 2))
+    actual = np.concatenate([own.ravel() for own in spectra])
+    scaled = relative(actual, expected), vectors.expected("relative spectrum")
+    with judge.together():
+        for quantity, pair in (("spectrum", (actual, expected)), ("relative spectrum", scaled)):
+            judge.close(quantity, *pair, vectors.limit(quantity), places=vectors.places(quantity))
 
 
 @pytest.mark.requirement("DE-02")
@@ -43,9 +49,9 @@ def test_the_number_of_frames_follows_from_the_tokens(stages, vectors, judge):
     config = stages.config.decoder
     pool = hidden_pool(vectors.arrays)
     for tokens in range(25):
-        shape = spectrum(stages, pool[:tokens]).shape
         frames = max(config.frames_per_token * (tokens - 1) + 1, 0)
-        judge.equal(f"shape of {tokens} tokens", shape, (config.n_fft // 2 + 1, frames, 2))
+        shape = (config.n_fft // 2 + 1, frames, 2)
+        judge.shape(f"spectrum of {tokens} tokens", spectrum(stages, pool[:tokens]), shape)
 
 
 @pytest.mark.requirement("DE-03")
@@ -93,7 +99,7 @@ def test_a_hidden_state_affects_only_frames_in_its_receptive_field(
     reach = config.receptive_frames + config.frames_per_token  # interpolation reaches one token
     middle = 12 * config.frames_per_token
     far = [frame for frame in range(before.shape[1]) if abs(frame - middle) >= reach]
-    judge_spectra("far frames", after[:, far], before[:, far])
+    judge_spectra("far frames", after[:, far], before[:, far], frames=far)
     near = np.abs(after - before)[:, middle - 3 : middle + 4].max(axis=(0, 2))
     limit = vectors.own_limit("spectrum")
     judge.equal("near frames that changed", int((near > limit.worst).sum()), 7)
@@ -110,7 +116,7 @@ def test_windows_with_context_equal_the_whole_utterance(stages, vectors, judge_s
         whole = spectrum(stages, hidden)
         joined = windowed(stages, hidden, windows)
         bins = slice(tokens % 5, None, 1 if tokens < 65 else 7)  # of long ones, some of the bins
-        judge_spectra(f"{tokens} tokens", joined[bins], whole[bins])
+        judge_spectra(f"{tokens} tokens", joined[bins], whole[bins], bins)
 
 
 def windowed(stages, hidden, known):

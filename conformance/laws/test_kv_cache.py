@@ -27,9 +27,10 @@ def judge_outputs(vectors, judge):
     """Judges two outputs of the backend that must agree."""
 
     def close(name, actual, expected):
-        for part in ("logits", "hidden"):
-            limit = vectors.own_limit(f"step {part}")
-            judge.close(f"{name} {part}", getattr(actual, part), getattr(expected, part), limit)
+        with judge.together():
+            for part in ("logits", "hidden"):
+                limit = vectors.own_limit(f"step {part}")
+                judge.close(f"{name} {part}", getattr(actual, part), getattr(expected, part), limit)
 
     return close
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from conformance.golden.inputs import FREE_RUNS, sequence
+from conformance.golden.inputs import sequence
 from conformance.golden.observations import (
     observe_free_runs,
     observe_long,
@@ -17,57 +17,106 @@ from conformance.golden.observations import (
 
 @pytest.fixture
 def judge_against_oracle(vectors, judge):
-    """Judges an output by the name of its golden array."""
+    """Judges outputs by the names of their golden arrays: all of them, before a failure."""
 
-    def close(quantity, actual, *decoys):
-        limit = vectors.limit(quantity)
-        judge.close(quantity, actual, vectors.arrays[quantity], limit, decoys=decoys)
+    def close(observed, decoys=lambda quantity, actual: (actual[::-1],)):
+        with judge.together():
+            for quantity, actual in observed.items():
+                judge.close(
+                    quantity,
+                    actual,
+                    vectors.arrays[quantity],
+                    vectors.limit(quantity),
+                    decoys=decoys(quantity, actual),
+                    places=vectors.places(quantity),
+                )
 
     return close
+
+
+def named(observed, call):
+    """The outputs of one kind of call."""
+    return {name: actual for name, actual in observed.items() if name.startswith(call)}
 
 
 @pytest.mark.requirement("LM-01")
 def test_prefill_of_padded_prompts_matches_the_oracle(backend, vectors, judge_against_oracle):
     observed = observe_steps(backend, vectors.arrays)
-    for part in ("logits", "hidden"):
-        decoy = observed[f"step {part}"][:, 0]
-        judge_against_oracle(f"prefill {part}", observed[f"prefill {part}"], decoy)
+    judge_against_oracle(
+        named(observed, "prefill"),
+        lambda name, _: (observed[name.replace("prefill", "step")][:, 0],),
+    )
 
 
 @pytest.mark.requirement("LM-01")
 def test_prefill_of_the_whole_vocabulary_matches_the_oracle(backend, vectors, judge_against_oracle):
-    for quantity, actual in observe_vocabulary(backend, vectors.arrays).items():
-        judge_against_oracle(quantity, actual, actual[::-1])
+    judge_against_oracle(observe_vocabulary(backend, vectors.arrays))
 
 
 @pytest.mark.requirement("LM-02")
 def test_teacher_forced_steps_match_the_oracle(backend, vectors, judge_against_oracle):
-    observed = observe_steps(backend, vectors.arrays)
-    for part in ("logits", "hidden"):
-        actual = observed[f"step {part}"]
-        judge_against_oracle(f"step {part}", actual, actual[::-1], actual[:, ::-1])
+    steps = named(observe_steps(backend, vectors.arrays), "step")
+    judge_against_oracle(steps, lambda _, actual: (actual[::-1], actual[:, ::-1]))
 
 
 @pytest.mark.requirement("LM-02")
 def test_hidden_states_of_golden_utterances_match_the_oracle(
     backend, vectors, judge_against_oracle
 ):
-    observed = observe_free_runs(backend, vectors.arrays)
-    for name in FREE_RUNS:
-        actual = observed[f"{name} hidden"]
-        judge_against_oracle(f"{name} hidden", actual, actual[::-1])
+    judge_against_oracle(observe_free_runs(backend, vectors.arrays))
 
 
 @pytest.mark.requirement("LM-03")
-def test_prefill_of_every_length_matches_the_oracle(backend, vectors, judge_against_oracle):
-    for quantity, actual in observe_prefixes(backend, vectors.arrays).items():
-        judge_against_oracle(quantity, actual, actual[::-1])
-
-
-@pytest.mark.requirement("LM-03")
-def test_hundreds_of_decode_steps_match_the_oracle(backend, vectors, judge_against_oracle):
+def test_hundreds_of_decode_steps_match_the_oracle(
+    request, backend, vectors, judge_against_oracle
+):
+    if is_cheap(request):
+        raise NotDeclared("the model is judged at every position")
     for quantity, actual in observe_long(backend, vectors.arrays).items():
         judge_against_oracle(quantity, actual, actual[::-1])
+
+
+def judge_after(judge, vectors, name, output, ids, lengths, limit=""):
+    """Judge the outputs after the first `lengths` ids of a sequence, one a row.
+
+    The limit is that of the golden array `limit`, or `name`.
+    """
+    expected = every_position(vectors.pack.networks(), tuple(ids.tolist()))
+    rows = Axis("row", [f"the output after {length} ids" for length in lengths])
+    with judge.together():
+        for kind, values in zip(("logits", "hidden"), expected, strict=True):
+            judge.close(
+                f"{name} {kind}",
+                getattr(output, kind),
+                values[np.array(lengths) - 1],
+                vectors.limit(f"{limit or name} {kind}"),
+                places=Axes((rows, Axis("id" if kind == "logits" else "channel"))),
+            )
+
+
+@pytest.mark.requirement("LM-03")
+def test_decode_steps_match_the_oracle_at_every_position(request, backend, vectors, judge):
+    if not is_cheap(request):
+        raise NotDeclared("other models of the run are judged at every position")
+    ids = long_sequence(vectors.arrays)[: longest(backend, LIMIT)]
+    observed = step_through(backend, ids)
+    for start, stop in (*STRETCHES, (LONG, LIMIT)):
+        rows = slice(start - LONG_START, stop - LONG_START)
+        output = Output(observed.logits[rows], observed.hidden[rows], None)
+        lengths = range(start + 1, start + 1 + len(output.logits))
+        golden = "long {}-{}".format(*(STRETCHES[-1] if start == LONG else (start, stop)))
+        if lengths:
+            judge_after(judge, vectors, f"long {start}-{stop}", output, ids, lengths, golden)
+
+
+@pytest.mark.requirement("LM-03")
+def test_prefill_of_every_length_matches_the_oracle(request, backend, vectors, judge):
+    ids = long_sequence(vectors.arrays)[: longest(backend, LIMIT)]
+    lengths = share(request, [length for length in LENGTHS if length <= len(ids)])
+    if not lengths:
+        raise NotDeclared("other models of the run take these lengths")
+    observed = prefill_each(backend, [ids[:length] for length in lengths])
+    judge_after(judge, vectors, "prefix", observed, ids, lengths)
 
 
 @pytest.mark.requirement("LM-04")
@@ -76,8 +125,8 @@ def test_outputs_are_float32_of_the_declared_shape(backend, vectors, judge):
     output = backend.prefill(vectors.arrays["prompt ids"], vectors.arrays["prompt lengths"])
     count = len(vectors.arrays["prompt lengths"])
     for result in (output, backend.step(np.full(count, 5), output.state)):
-        judge.equal("shape of logits", result.logits.shape, (count, config.vocab_size))
-        judge.equal("shape of hidden", result.hidden.shape, (count, config.hidden_size))
+        judge.shape("logits", result.logits, (count, config.vocab_size))
+        judge.shape("hidden", result.hidden, (count, config.hidden_size))
         judge.equal("types", (str(result.logits.dtype), str(result.hidden.dtype)), ("float32",) * 2)
 
 
