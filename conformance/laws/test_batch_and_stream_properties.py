@@ -71,7 +71,7 @@ def judge_samples(judge, vectors, samples, expected):
         return
     # The noise floor of whole utterances: it is twice that of short ones.
     quantity = max(("greedy samples", "sampled samples"), key=lambda q: vectors.floors[q].rms)
-    judge.close("samples", samples, expected.samples, vectors.own_limit(quantity))
+    judge.waveform("samples", samples, expected.samples, vectors.own_limit(quantity))
 
 
 def judge_sentences(judge, stages, vectors, actual, expected, sampling, seed):

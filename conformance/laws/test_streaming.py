@@ -15,7 +15,7 @@ def test_stream_equals_offline(voice, vectors, judge, chunk_size):
     offline = voice.infer_batch([TEXTS[1]], batch_size=1, **options)[0]
     chunks = list(voice.infer_stream(TEXTS[1], chunk_size=chunk_size, **options))
     streamed = np.concatenate([chunk.samples for chunk in chunks])
-    judge.close("samples", streamed, offline.samples, vectors.own_limit("samples"))
+    judge.waveform("samples", streamed, offline.samples, vectors.own_limit("samples"))
     reasons = [chunk.finish_reason for chunk in chunks if chunk.finish_reason]
     judge.equal("finish reasons", reasons, offline.finish_reasons)
 
@@ -32,7 +32,8 @@ def test_stream_flushed_after_every_token_equals_offline(stages, vectors, judge)
         # A chunk size of 0 flushes after every token, however few samples are ready.
         chunks = [samples for samples, _ in stages.stream(stages, tokens, 0)]
         limit = vectors.own_limit("samples")
-        judge.close(f"{count} tokens", np.concatenate(chunks), stages.vocode(hidden), limit)
+        streamed = np.concatenate(chunks)
+        judge.waveform(f"samples of {count} tokens", streamed, stages.vocode(hidden), limit)
 
 
 @pytest.mark.requirement("ST-06")
