@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import pickle
+import os
 import shlex
+import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,58 +13,136 @@ import pytest
 
 from conformance.options import OPTIONS, option
 from conformance.report import failures
+from conformance.report.evidence import Journal, decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conformance.judging.deviations import Deviation
     from conformance.judging.records import TestRecord
+    from conformance.report.terminal import Section
 
 PACKAGE = Path(__file__).parent
-RECORDS = pytest.StashKey[list["TestRecord"]]()
 RECORD = pytest.StashKey["TestRecord"]()
-ATTESTED = pytest.StashKey[dict[str, Any]]()  # effective configuration by subject
-STAGES = pytest.StashKey[dict[str, list[str]]]()  # by subject, the stages of the backend's own
+JOURNAL = pytest.StashKey[Journal]()
+# The file of the journal, in a run whose parent reports if its process ends.
+JOURNAL_FILE = "CONFORMANCE_JOURNAL"
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
-_LOST = pytest.StashKey[bool]()  # whether a worker ended without sending its evidence
-_SHOWN, _WIDTH = 3, 240  # failures per requirement on the terminal, and their characters
-_SENT = "conformance"  # the key of the evidence that a worker of pytest-xdist sends at its end
+_SENT = pytest.StashKey[set[str]]()  # subjects whose facts a worker of pytest-xdist has sent
+_PLANS = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+_PLAN = "conformance_plan"  # the file by which such a worker states what it collected
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RECORDS] = []
-    config.stash[ATTESTED] = {}
-    config.stash[STAGES] = {}
-    config.stash[_LOST] = False
+    path = os.environ.pop(JOURNAL_FILE, None)  # not for the processes that this one starts
+    config.stash[JOURNAL] = Journal(Path(path) if path else None)
+    config.stash[_SENT] = set()
     folder = option(config, "report_dir")
-    if folder and not getattr(config.option, "xmlpath", None):
+    if not folder or config.option.collectonly or is_worker(config):
+        return
+    if not getattr(config.option, "xmlpath", None):
         config.option.xmlpath = str(Path(folder) / "junit.xml")
+    try:
+        prepare_folder(Path(folder))
+    except OSError as error:
+        raise pytest.UsageError(f"--report-dir {folder}: {error.strerror}") from None
+    config.stash[JOURNAL].note("begin", os.path.abspath(folder))
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a report, without the report of an earlier run.
+
+    Raises:
+        OSError: the report cannot be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("conformance.json", "junit.xml"):
+        (folder / name).touch()
+        (folder / name).unlink()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a worker of pytest-xdist, whose evidence the main process collects."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> Any:
     from conformance.judging import deviations
 
-    named = option(session.config, "deviations")
+    config = session.config
+    named = option(config, "deviations")
     paths = [deviations.DEFAULT, *([Path(named)] if named else [])]
     try:
         claims = [claim for path in paths for claim in deviations.load_deviations(path)]
-    except deviations.DeviationError as error:
+        config.stash[_CLAIMS] = claims
+        return (yield)
+    except (deviations.DeviationError, pytest.UsageError) as error:
+        write_report(config, str(error))
+        config.stash[JOURNAL].close(pytest.ExitCode.USAGE_ERROR)
         raise pytest.UsageError(str(error)) from None
-    session.config.stash[_CLAIMS] = claims
+
+
+def write_report(config: pytest.Config, reason: str = "process ended") -> None:
+    """Write what is known; `reason` is the message of the tests that have not run."""
+    from conformance.report.json_document import write
+
+    evidence = config.stash[JOURNAL].evidence
+    evidence.end(reason)
+    if evidence.folder and evidence.records:
+        write(evidence)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """State the selected tests before any of them runs."""
+    config = session.config
+    if config.option.collectonly:
+        return
+    records = [_record(item) for item in session.items if requirements_of(item)]
+    if is_worker(config):
+        plan: str = config.workerinput[_PLAN]  # type: ignore[attr-defined]
+        Path(plan).write_text(encode(records), encoding="ascii")
+    else:
+        _plan(config, records)
+
+
+def _plan(config: pytest.Config, records: list[TestRecord]) -> None:
+    config.stash[JOURNAL].note("collect", records)
+    write_report(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    plans = node.config.stash.setdefault(_PLANS, tempfile.TemporaryDirectory())
+    node.workerinput[_PLAN] = str(Path(plans.name) / node.gateway.id)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    plan = Path(node.workerinput[_PLAN])
+    if plan.exists() and not node.config.stash[JOURNAL].evidence.collected:
+        _plan(node.config, decode(plan.read_text(encoding="ascii")))
 
 
 def requirements_of(item: pytest.Item) -> tuple[str, ...]:
     return tuple(r for mark in item.iter_markers("requirement") for r in mark.args)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Any:
+def _record(item: pytest.Item) -> TestRecord:
     from conformance.judging.records import TestRecord
 
+    names, subject = requirements_of(item), _subject(item)
+    claims = tuple(c for c in item.config.stash[_CLAIMS] if c.applies(names, subject))
+    repeat = _repeat_command(item) if names else ""
+    return TestRecord(item.nodeid, names, subject, claims=claims, repeat=repeat)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
     if PACKAGE in item.path.parents or requirements_of(item):
-        names, subject = requirements_of(item), _subject(item)
-        claims = tuple(c for c in item.config.stash[_CLAIMS] if c.applies(names, subject))
-        item.stash[RECORD] = TestRecord(item.nodeid, names, subject, claims=claims)
-        item.config.stash[RECORDS].append(item.stash[RECORD])
+        item.stash[RECORD] = _record(item)
+        item.config.stash[JOURNAL].note("start", item.nodeid)
     return (yield)
 
 
@@ -95,16 +174,44 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         record.verdict = "deviation" if record.deviated else "tie" if record.ties else "pass"
     if report.when == "call":
         report.user_properties += _junit_properties(record)
-    if report.failed:
-        record.repeat = _repeat_command(item)
     if report.failed and report.when == "call":
         report.sections.append(("repeat with", record.repeat))
-        attested = item.config.stash[ATTESTED].get(record.subject, {})
+        facts = item.config.stash[JOURNAL].evidence.subjects.get(record.subject)
+        attested = facts.attested if facts else {}
         text = ", ".join(f"{name} {field['value']}" for name, field in attested.items())
         report.sections.append(("effective configuration", f"{record.subject}: {text}"))
         if record.golden:
             report.sections.append(("golden values", record.golden))
+    if report.when == "teardown":
+        _finish(item.config, record, report)
     return report
+
+
+def _finish(config: pytest.Config, record: TestRecord, report: pytest.TestReport) -> None:
+    """Keep the evidence of a test, or send it with the report of its last phase."""
+    journal = config.stash[JOURNAL]
+    if not is_worker(config):
+        journal.note("finish", record)
+        return
+    known, sent = journal.evidence.subjects, config.stash[_SENT]
+    new = {name: facts for name, facts in known.items() if name not in sent}
+    sent.update(new)
+    report.conformance = encode((record, new))  # type: ignore[attr-defined]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take the evidence of a test that a worker of pytest-xdist has run, or was running."""
+    node = getattr(report, "node", None)
+    if node is None:
+        return
+    journal = node.config.stash[JOURNAL]
+    if str(report.when) == "???":
+        journal.note("crash", report.nodeid, "a worker of pytest-xdist")
+    elif encoded := getattr(report, "conformance", None):
+        record, facts = decode(encoded)
+        for subject, each in facts.items():
+            journal.note("describe", subject, each)
+        journal.note("finish", record)
 
 
 def _fail(report: pytest.TestReport, message: str) -> None:
@@ -169,100 +276,51 @@ def _repeat_command(item: pytest.Item) -> str:
     return shlex.join(words)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a run whose tests all passed if a verdict is red or the evidence of a worker is lost."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the terminal's summary
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Any:
+    """Judge and report the run; its last line is the command that repeats the first failure."""
+    from conformance.report.terminal import end
+
+    config = session.config
+    if is_worker(config) or config.option.collectonly:
+        return (yield)
+    journal = config.stash[JOURNAL]
+    if journal.file:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent repeats what the terminal sends
+    _judge(session, exitstatus)
+    result = yield
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if journal.evidence.collected and reporter:
+        _write_sections(reporter, end(journal.evidence))
+    journal.close(session.exitstatus)
+    return result
+
+
+def _judge(session: pytest.Session, exitstatus: int) -> None:
+    """Write the report; a run whose tests all passed fails if a verdict is red."""
     from conformance.report.verdicts import RED, by_subject
 
     config = session.config
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[_SENT] = pickle.dumps(
-            (config.stash[RECORDS], config.stash[ATTESTED], config.stash[STAGES])
-        )
-        return
-    results = by_subject(_judged(config))
-    verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
-    red = config.stash[_LOST] or any(verdict in RED for verdict in verdicts)
-    if exitstatus == pytest.ExitCode.OK and red:
+    evidence = config.stash[JOURNAL].evidence
+    why = "interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run ended"
+    why = str(session.shouldfail or session.shouldstop or why)
+    write_report(config, f"not run: {why if evidence.collected else 'no test was collected'}")
+    results = by_subject(evidence.judged()).values() if evidence.collected else ()
+    verdicts = [entry["verdict"] for result in results for entry in result.values()]
+    if exitstatus == pytest.ExitCode.OK and any(verdict in RED for verdict in verdicts):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take the evidence of a worker of pytest-xdist."""
-    sent = getattr(node, "workeroutput", {}).get(_SENT)
-    if sent is None:
-        node.config.stash[_LOST] = True
-        return
-    records, attested, stages = pickle.loads(sent)
-    node.config.stash[RECORDS] += records
-    node.config.stash[ATTESTED] |= attested
-    node.config.stash[STAGES] |= stages
-
-
-def _judged(config: pytest.Config) -> list[TestRecord]:
-    return [record for record in config.stash[RECORDS] if record.requirements]
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    from conformance.report import margins
-    from conformance.report.verdicts import first_failure, summarize
+    from conformance.report.terminal import sections
 
-    records = _judged(config)
-    if not records:
-        return
-    terminalreporter.section("conformance by requirement")
-    for name, entry in summarize(records).items():
-        terminalreporter.write_line(_line(name, entry))
-        for failure in entry["failures"][:_SHOWN]:
-            terminalreporter.write_line(f"         {_short(failure)}")
-        if more := len(entry["failures"][_SHOWN:]):
-            terminalreporter.write_line(f"         and {more} more")
-    if table := margins.lines(records):
-        terminalreporter.section("errors in noise floors of the reference, and limits used")
-        for line in table:
-            terminalreporter.write_line(line)
-    if failure := first_failure(records):
-        terminalreporter.section("first failing stage")
-        terminalreporter.write_line(
-            f"{failure['stage']}: {failure['requirement']} {failure['verdict']} on "
-            f"{failure['subject']}: {failure['message']}"
-        )
-        if failure["convention"]:
-            terminalreporter.write_line(f"you follow the convention: {failure['convention']}")
-        terminalreporter.write_line(f"repeat with: {failure['repeat']}")
-    _write_document(config, records)
+    evidence = config.stash[JOURNAL].evidence
+    if evidence.collected:
+        _write_sections(terminalreporter, sections(evidence))
 
 
-def _short(failure: str) -> str:
-    """One line of a failure: its message, then the test, whose path may be long."""
-    node, colon, message = failure.splitlines()[0].partition(": ")
-    if len(message) > _WIDTH:
-        message = f"{message[:_WIDTH]}..."
-    return f"{message} ({node})" if colon else node
-
-
-def _line(name: str, entry: dict[str, Any]) -> str:
-    from conformance.judging.compare import of_limit
-
-    nearest = entry["nearest"]
-    used = ""
-    if nearest and nearest["limit"] and nearest["used"] is not None:
-        used = f"{nearest['quantity']}: {of_limit(nearest['used'])}"
-    return (
-        f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
-        f"{entry['elements']:>12,} compared  {used}"
-    )
-
-
-def _write_document(config: pytest.Config, records: list[TestRecord]) -> None:
-    from conformance.report.json_document import document
-
-    folder = option(config, "report_dir")
-    if not folder:
-        return
-    path = Path(folder) / "conformance.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = document(records, config.stash[ATTESTED], config.stash[STAGES])
-    text = json.dumps(content, indent=2, allow_nan=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
+def _write_sections(reporter: Any, found: Iterable[Section]) -> None:
+    for title, lines in found:
+        reporter.section(title)
+        for line in lines:
+            reporter.write_line(line)

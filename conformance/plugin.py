@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import entry_point, hooks
-from conformance.hooks import ATTESTED, RECORD, STAGES, requirements_of
+from conformance.hooks import JOURNAL, RECORD, requirements_of
 from conformance.judging.skips import NotDeclared
 from conformance.options import OPTIONS, option
+from conformance.report.evidence import Facts
 
 if TYPE_CHECKING:
     from conformance.judging.judge import Judge
@@ -229,13 +230,12 @@ def backend(request: pytest.FixtureRequest, subject: Subject) -> Iterator[Backen
     opened = subject.open_backend(
         name, model, option(config, "precision") or "fp32", option(config, "threads")
     )
-    key = f"{name}-{model.name}"
-    config.stash[ATTESTED][key] = {
+    attested = {
         field: {"value": attested.value, "how": attested.how}
         for field, attested in opened.attest().items()
     }
     own = [stage for stage in (*OWN_STAGES, "synthesize", "stream") if hasattr(opened, stage)]
-    config.stash[STAGES][key] = own
+    config.stash[JOURNAL].note("describe", f"{name}-{model.name}", Facts(attested, own, {}))
     yield opened
     opened.close()
 

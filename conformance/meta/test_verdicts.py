@@ -12,6 +12,7 @@ import conformance
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord
+from conformance.report.evidence import Evidence, Facts
 from conformance.report.json_document import document
 from conformance.report.verdicts import ORDER, RED, first_failure, summarize
 
@@ -127,8 +128,14 @@ def test_the_document_follows_its_schema():
     records = [record(), record("tie", ties=1, ids=40), record("fail", message="no")]
     records[2].comparisons = [bad]
     records[0].comparisons = [Comparison("q", 10, 0.5, 1.0, 0.2, 0.4, 0.3, 0.6, floor=0.1)]
-    attested = {"shared": {"version": {"value": "1", "how": "read back"}}}
-    content = json.loads(json.dumps(document(records, attested, {"shared": ["sample"]})))
+    attested = {"version": {"value": "1", "how": "read back"}}
+    facts = Facts(attested, ["sample"], {"model.safetensors": "0" * 64})
+    evidence = Evidence(
+        records={str(number): record for number, record in enumerate(records)},
+        subjects={"shared": facts},
+        not_covered={"port": {"v11": "ModelError: no graphs"}},
+    )
+    content = json.loads(json.dumps(document(evidence)))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(content)

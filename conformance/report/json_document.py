@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from conformance.judging.records import TestRecord
+from conformance.report.evidence import Evidence
 from conformance.report.margins import margins
 from conformance.report.verdicts import by_subject, first_failure
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _LIBRARIES = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
 
-def document(
-    records: list[TestRecord], backends: dict[str, Any], own_stages: dict[str, list[str]]
-) -> dict[str, Any]:
+def document(evidence: Evidence) -> dict[str, Any]:
     """One verdict per requirement and subject, with its evidence."""
+    records = evidence.judged()
     results = by_subject(records)
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
     return {
         "schema_version": SCHEMA_VERSION,
         "environment": environment(),
-        "backends": backends,
-        "own_stages": own_stages,
+        "backends": {name: facts.attested for name, facts in evidence.subjects.items()},
+        "own_stages": {name: facts.stages for name, facts in evidence.subjects.items()},
+        "files": {name: facts.files for name, facts in evidence.subjects.items()},
+        "not_covered": evidence.not_covered,
         "first_failure": first_failure(records),
         "results": results,
         "margins": {
@@ -34,6 +38,14 @@ def document(
         },
         "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
     }
+
+
+def write(evidence: Evidence) -> None:
+    """Replace the report in its folder."""
+    text = json.dumps(document(evidence), indent=2, allow_nan=False) + "\n"
+    partial = Path(evidence.folder) / "conformance.json.part"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, partial.with_suffix(""))
 
 
 def environment() -> dict[str, str]:

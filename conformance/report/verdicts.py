@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -18,7 +19,7 @@ from conformance.judging.records import TestRecord, totals
 # From worst to best. A requirement has the worst verdict of its tests.
 ORDER = ("error", "mistrusted", "fail", "skipped", "deviation", "tie", "pass", "not-applicable")
 RED = ("error", "mistrusted", "fail")  # these fail the run
-_CONVENTION = re.compile(r"you follow the convention [\"'](.*)[\"'];")
+_CONVENTION = re.compile(r"you follow the convention [\"'](.*)[\"']")
 
 
 def summarize(records: list[TestRecord], today: date | None = None) -> dict[str, dict[str, Any]]:
@@ -38,32 +39,50 @@ def summarize(records: list[TestRecord], today: date | None = None) -> dict[str,
     return summary
 
 
+def failed(entry: dict[str, Any]) -> bool:
+    """Whether a requirement of a report failed, and not only because tests of it did not run."""
+    return entry["verdict"] in RED and len(entry["failures"]) > entry["not_run"]
+
+
 def first_failure(records: list[TestRecord]) -> dict[str, str] | None:
-    """The failing test of the earliest stage of the pipeline, and how to run it again."""
-    failed = [
-        (pipeline_order(name), name, record)
-        for record in records
-        if record.verdict in RED
-        for name in record.requirements
-    ]
-    if not failed:
+    """The failing test of the earliest stage of the pipeline, and how to run it again.
+
+    A test that did not run is named only if no other failed.
+    """
+    failures = list(_red(records))
+    if not failures:
         return None
-    _, name, record = min(failed, key=lambda entry: entry[0])
+    _, name, record, message = min(failures, key=lambda failure: failure[0])
     conventions = {
         found[1]
-        for _, other, own in failed
+        for _, other, own, text in failures
         if other[:2] == name[:2] and own.subject == record.subject
-        if (found := _CONVENTION.search(own.message))
+        if (found := _CONVENTION.search(text))
     }
     return {
         "stage": STAGES.get(name[:2], ""),
         "requirement": name,
         "subject": record.subject,
-        "verdict": record.verdict,
-        "message": record.message.partition("\n")[0],
+        "verdict": record.verdict if record.verdict in RED else "fail",
+        "message": message.partition("\n")[0],
         "convention": ", ".join(sorted(conventions)),
         "repeat": record.repeat,
     }
+
+
+def _red(records: list[TestRecord]) -> Iterator[tuple[tuple[Any, ...], str, TestRecord, str]]:
+    """Rank, requirement, test and message of each failure."""
+    for record in records:
+        if record.verdict in RED:
+            for name in record.requirements:
+                yield (record.not_run, *pipeline_order(name)), name, record, record.message
+    groups: dict[tuple[str, str], list[TestRecord]] = {}
+    for record in records:
+        for name in record.requirements:
+            groups.setdefault((record.subject, name), []).append(record)
+    for (_, name), own in groups.items():
+        for fault in [*_claim_faults(name, own, None), *_tie_faults(own)]:
+            yield (False, *pipeline_order(name)), name, own[0], fault
 
 
 def _contract(name: str) -> dict[str, str]:
@@ -77,6 +96,7 @@ def _evidence(own: list[TestRecord]) -> dict[str, Any]:
     nearest = max(comparisons, key=Comparison.used, default=None)
     return {
         "tests": len(own),
+        "not_run": sum(record.not_run for record in own),
         "nodes": sorted(record.node for record in own),
         "comparisons": len(comparisons),
         "elements": sum(c.elements for c in comparisons),
@@ -116,14 +136,13 @@ def _tie_faults(own: list[TestRecord]) -> list[str]:
 def _nearest(comparison: Comparison) -> dict[str, Any]:
     """The comparison nearest to its limit; its margin is the limit divided by the error.
 
-    The margin of an exact comparison is None. JSON has no inf and nan, so they become strings.
+    The margin of an exact comparison is None. A failure without a size has no errors either.
     """
     used = comparison.used()
     entry = {**asdict(comparison), "used": used, "margin": 1 / used if used else None}
-    return {
-        key: str(value) if isinstance(value, float) and not np.isfinite(value) else value
-        for key, value in entry.items()
-    }
+    if not np.isfinite(used):
+        entry |= dict.fromkeys(("worst", "rms", "row", "used", "margin"))
+    return entry
 
 
 def by_subject(records: list[TestRecord]) -> dict[str, dict[str, dict[str, Any]]]:

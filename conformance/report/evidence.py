@@ -1,0 +1,133 @@
+"""What a run knows: a record of each selected test, and facts about each subject.
+
+A journal keeps the same in a file, for a parent that outlives the process of the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from conformance.judging.records import TestRecord
+
+STATUS = ".status"  # suffix of the file beside a journal that holds the exit status
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a subject: a backend on a model."""
+
+    attested: dict[str, dict[str, str]]
+    stages: list[str]  # that the backend implements itself
+    files: dict[str, str]  # that the backend was given or runs: relative name -> SHA-256
+
+
+@dataclass
+class Evidence:
+    """The state of a run; the methods are its events, which a journal repeats."""
+
+    folder: str = ""  # of the report
+    records: dict[str, TestRecord] = field(default_factory=dict)  # by node, in the order of tests
+    subjects: dict[str, Facts] = field(default_factory=dict)
+    not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # backend, model: reason
+    collected: bool = False  # before, the records stand for whole requirements
+    opening: str = ""  # the backend and the model that are being opened
+    running: list[str] = field(default_factory=list)  # nodes
+
+    def judged(self) -> list[TestRecord]:
+        return [record for record in self.records.values() if record.requirements]
+
+    def begin(self, folder: str) -> None:
+        self.folder = folder
+
+    def select(self, records: list[TestRecord]) -> None:
+        """What is to be judged, as far as it is known before tests are collected."""
+        self.records = {record.node: replace(record, not_run=True) for record in records}
+
+    def open(self, what: str) -> None:
+        self.opening = what
+
+    def leave_out(self, not_covered: dict[str, dict[str, str]]) -> None:
+        self.not_covered = not_covered
+
+    def collect(self, records: list[TestRecord]) -> None:
+        if records:  # otherwise nothing can be judged, and the selection says what was wanted
+            self.select(records)
+            self.collected = True
+
+    def start(self, node: str) -> None:
+        self.running.append(node)
+
+    def describe(self, subject: str, facts: Facts) -> None:
+        self.subjects[subject] = facts
+
+    def finish(self, record: TestRecord) -> None:
+        self.records[record.node] = replace(record, not_run=False)
+        self._stop(record.node)
+
+    def crash(self, node: str, reason: str) -> None:
+        """The process that ran a test has ended."""
+        if known := self.records.get(node):
+            message = f"process ended during this test: {reason}"
+            self.records[node] = replace(known, not_run=False, verdict="error", message=message)
+        self._stop(node)
+
+    def _stop(self, node: str) -> None:
+        if node in self.running:
+            self.running.remove(node)
+
+    def end(self, reason: str) -> None:
+        """No further test is run."""
+        for record in self.records.values():
+            if record.not_run:
+                record.message = reason
+
+    def process_ended(self, reason: str) -> None:
+        """The process of the run has ended: whatever ran is blamed."""
+        blamed = list(self.running)
+        for node in blamed:
+            self.crash(node, reason)
+        during = ", ".join(blamed) or (f"opening {self.opening}" if self.opening else "")
+        self.end(f"process ended: {reason}{during and f' during {during}'}")
+
+
+class Journal:
+    """Events of a run, applied to its evidence and appended to a file, if one is given."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.evidence = Evidence()
+        self.file = path.open("a", encoding="ascii") if path else None
+
+    def note(self, event: str, *values: Any) -> None:
+        getattr(self.evidence, event)(*values)
+        if self.file:
+            self.file.write(encode((event, values)) + "\n")
+            self.file.flush()
+
+    def close(self, status: int) -> None:
+        """The run is complete: `status` is its exit status."""
+        if self.file:
+            Path(self.file.name).with_suffix(STATUS).write_text(str(int(status)), encoding="ascii")
+
+
+def replay(path: Path) -> Evidence:
+    """The evidence of a journal whose process may have ended at any time."""
+    evidence = Evidence()
+    lines = path.read_text(encoding="ascii").splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        if line.endswith("\n"):
+            event, values = decode(line)
+            getattr(evidence, event)(*values)
+    return evidence
+
+
+def encode(value: Any) -> str:
+    """As text, which pytest's reports and pytest-xdist can carry."""
+    return base64.b64encode(pickle.dumps(value)).decode("ascii")
+
+
+def decode(text: str) -> Any:
+    return pickle.loads(base64.b64decode(text))
