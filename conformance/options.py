@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, dict[str, Any]] = {
     "backend": {"action": "append", "metavar": "NAME", "help": "backend to judge (repeatable)"},
     "model": {"action": "append", "metavar": "DIR", "help": "model, bundle, or folder of them"},
+    "only-model": {
+        "action": "store_const",
+        "const": True,
+        "help": "not the fixture models in addition to the models named",
+    },
     "reference": {"metavar": "DIR", "help": "checkpoint whose float64 values are expected"},
     "precision": {"default": None, "help": "precision class of the model (fp32)"},
     "threads": {"type": int, "help": "threads of the backend's runtime"},
@@ -36,6 +41,8 @@ def option(config: pytest.Config, name: str) -> Any:
         return None
     if name in ("backend", "model", "requirement"):
         return text.split(",")
+    if name == "only_model":
+        return text not in ("0", "false", "no")
     if name == "slowdown":
         return float(text)
     return int(text) if name == "threads" else text

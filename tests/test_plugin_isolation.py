@@ -16,7 +16,7 @@ import conformance
 import soprano
 
 OPTIONS = (
-    "--backend", "--model", "--reference", "--precision", "--threads", "--requirement",
+    "--backend", "--model", "--only-model", "--reference", "--precision", "--threads", "--requirement",
     "--deviations", "--slowdown", "--report-dir", "--checkout",
 )  # fmt: skip
 PYTEST = (

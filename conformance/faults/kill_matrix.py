@@ -39,7 +39,7 @@ from conformance.golden.packs import (
     weights_digest,
 )
 from conformance.hooks import requirements_of
-from conformance.report.verdicts import RED
+from conformance.report.verdicts import failed
 from conformance.subject import Subject
 from soprano.checkpoint.folder import ModelFolder
 
@@ -91,7 +91,7 @@ def judge(fault: Fault, backend: str, reports: Sequence[dict[str, Any]]) -> Resu
         for report in reversed(reports)
         for subject in report["results"].values()
         for name, entry in subject.items()
-        if entry["verdict"] in RED
+        if failed(entry)
     }
     result.requirements = sorted(red, key=_in_flow)
     lines = (line for entry in red.values() for line in entry["failures"])
@@ -295,7 +295,8 @@ def _plant_and_run(
     def judge(prefixes: Sequence[str], report: Path, *options: str) -> bool:
         modules = modules_of(prefixes)
         arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs", *modules, *options]
-        arguments += ["--backend", backend, "--model", str(model), f"--report-dir={report}"]
+        arguments += ["--backend", backend, "--model", str(model), "--only-model"]
+        arguments += [f"--report-dir={report}"]
         arguments += ["--threads", str(fault.threads)]
         arguments += [f"--requirement={prefix}" for prefix in prefixes]
         return not modules or int(pytest.main(arguments, plugins=[Planted(subject)])) in (0, 1)
@@ -317,7 +318,7 @@ def _plant_and_run(
 def _red(path: Path) -> set[str]:
     """The requirements that failed in a report."""
     results = json.loads(path.read_text("utf-8"))["results"].values()
-    return {name for own in results for name, entry in own.items() if entry["verdict"] in RED}
+    return {name for own in results for name, entry in own.items() if failed(entry)}
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
