@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from soprano.checkpoint.contents import missing, read_json, read_text
 from soprano.checkpoint.folder import locate
 from soprano.config import MAX_PROMPT_IDS, LanguageModelConfig
 from soprano.errors import ModelError
@@ -20,11 +21,12 @@ class Tokenizer:
         import tokenizers
 
         self._path = path.parent
-        if not path.is_file():
-            raise ModelError(f"{path.parent} has no tokenizer.json")
+        if not path.exists():
+            raise missing(path.parent, path.name)
         try:
-            self.library = tokenizers.Tokenizer.from_file(str(path))
+            self.library = tokenizers.Tokenizer.from_str(read_text(path))
         except Exception as error:  # the library raises bare Exception
+            read_json(path)  # its error is clearer where the file is something else
             raise ModelError(f"{path} is not a tokenizer: {error}") from None
         # Published files contain padding and truncation settings of training batches.
         self.library.no_padding()

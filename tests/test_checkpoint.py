@@ -5,13 +5,22 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load_file
 
 from conformance.golden.packs import fixture_models
 from soprano.checkpoint.config_json import parse_decoder, parse_language_model
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import ModelError
+from soprano.tokenizer import load_tokenizer
 
-from .checkpoints import SIGNAL, SOURCE, change_config, decoder_shapes, read_config
+from .checkpoints import (
+    SIGNAL,
+    SOURCE,
+    change_config,
+    decoder_shapes,
+    judge_weights,
+    read_config,
+)
 
 
 @pytest.fixture
@@ -115,7 +124,8 @@ def test_keys_of_published_configs_are_understood(judge, written):
     "change",
     [
         {"unheard_of": 1},
-        {"decoder": {"unheard_of": 1}},
+        {"soprano_decoder": {"unheard_of": 1}},
+        {"decoder": {"unheard_of": 1}},  # the older name
         {"model_type": "qwen2"},
         {"hidden_act": "gelu"},
         {"attention_bias": True},
@@ -129,7 +139,6 @@ def test_keys_of_published_configs_are_understood(judge, written):
         {"partial_rotary_factor": 0.5},
         {"pruned_heads": {"0": [1]}},
         {"quantization_config": {"bits": 4}},
-        {"auto_map": {"AutoModel": "modeling.Model"}},
         {"architectures": ["Qwen2ForCausalLM"]},
         {"eos_token_id": [3, 4]},
         {"num_key_value_heads": 3},
@@ -152,12 +161,125 @@ def test_unknown_key_or_value_is_rejected_by_name(judge, copy, change):
     judge.equal("the message names the key", named, True)
 
 
+# Written by transformers, unsloth, axolotl, TRL, PEFT, optimum, transformers.js, MLX and others.
+BY_TOOLS = {
+    "_attn_implementation_autoset": True,
+    "_unsloth": True,
+    "auto_map": {"AutoModelForCausalLM": "modeling_qwen3.Qwen3ForCausalLM"},
+    "axolotl_version": "0.12",
+    "base_model": "org/voice",
+    "base_model_name_or_path": "org/voice",
+    "custom_pipelines": {},
+    "export_model_type": "text-generation",
+    "gradient_checkpointing": True,
+    "language": ["en"],
+    "license": "mit",
+    "max_seq_length": 2048,
+    "mlp_bias": False,
+    "model_max_length": 1024,
+    "model_name": "unsloth/qwen3",
+    "neuron": None,
+    "optimum_version": "2.1",
+    "peft_version": "0.17",
+    "resid_pdrop": 0.1,
+    "tokenizer_padding_side": "left",
+    "training_args": {"lr": 1e-4},
+    "transformers.js_config": {"dtype": "q8", "use_external_data_format": True},
+    "trl_version": "0.23",
+    "unk_token_id": 0,
+    "unsloth_fixed": True,
+    "unsloth_version": "2025.9.1",
+    "use_flash_attn": True,
+}
+ARITHMETIC = {
+    "attention_multiplier": 0.5,
+    "attn_logit_softcapping": 30.0,
+    "embedding_multiplier": 12.0,
+    "layer_norm_eps": 1e-5,
+    "logit_scale": 0.0625,
+    "mlp_bias": True,
+    "no_rope_layers": [1, 0, 1],
+    "partial_rotary_factor": 0.25,
+    "quantization": {"bits": 4, "group_size": 64},
+    "query_pre_attn_scalar": 256,
+    "residual_multiplier": 0.2,
+    "rope_interleaved": True,
+    "rope_local_base_freq": 1e4,
+    "sliding_window_pattern": 6,
+    "unsloth_rope_scaling": {"factor": 2.0},
+    "use_qk_norm": False,
+    "_quantized": True,
+}
+
+
+@pytest.mark.requirement("CK-15")
+@pytest.mark.parametrize("key", BY_TOOLS)
+def test_keys_of_tools_that_change_no_arithmetic_are_accepted(judge, key):
+    actual = parse_language_model({**read_config(), key: BY_TOOLS[key]})
+    judge.equal(key, repr(actual), repr(parse_language_model(read_config())))
+
+
+@pytest.mark.requirement("CK-02")
+@pytest.mark.parametrize("key", ARITHMETIC)
+def test_keys_that_change_the_arithmetic_are_rejected_by_name(judge, key):
+    message = judge.refuses(
+        key,
+        lambda: parse_language_model({**read_config(), key: ARITHMETIC[key]}),
+        ModelError,
+        accepts=lambda: parse_language_model(read_config()),
+    )
+    judge.equal("the message names the key", key in message, True)
+
+
+@pytest.mark.requirement("CK-15")
+def test_a_limit_of_new_tokens_above_the_family_s_is_clipped(judge, copy):
+    for stated, expected in ((32768, 512), (513, 512), (512, 512), (100, 100)):
+        path = copy / "generation_config.json"
+        path.write_text(json.dumps({"max_new_tokens": stated}), encoding="utf-8")
+        options = ModelFolder.open(copy).generation_defaults
+        judge.equal(f"{stated}", options.max_new_tokens, expected)
+
+
+@pytest.mark.requirement("CK-15")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_accepted_in_every_json_file(judge, copy, encoding):
+    whole, text = copy / "model.safetensors", "Hello there, 25."
+    index = {"weight_map": dict.fromkeys(load_file(whole), "model-00001-of-00001.safetensors")}
+    whole.rename(copy / "model-00001-of-00001.safetensors")
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    for path in copy.glob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    opened, source = ModelFolder.open(copy), ModelFolder.open(SOURCE)
+    for name in ("config", "generation_defaults"):
+        judge.equal(name, repr(getattr(opened, name)), repr(getattr(source, name)))
+    judge_weights(judge, opened.language_model_weights(), source.language_model_weights())
+    prompts = [load_tokenizer(folder).prompt(text) for folder in (copy, SOURCE)]
+    judge.equal("prompt", *prompts)
+
+
+@pytest.mark.requirement("CK-01")
+def test_the_decoder_s_object_has_an_older_name(judge):
+    stated, shapes = {**SIGNAL, "frames_per_token": 4}, decoder_shapes(24, 20, 2, 3, 64)
+    new, old = (parse_decoder({key: stated}, shapes) for key in ("soprano_decoder", "decoder"))
+    judge.equal("config", repr(old), repr(new))
+    both = {"soprano_decoder": stated, "decoder": {**stated, "hop_length": 8}}
+    judge.refuses(
+        "two that differ",
+        lambda: parse_decoder(both, shapes),
+        ModelError,
+        accepts=lambda: parse_decoder({**both, "decoder": stated}, shapes),
+    )
+
+
 @pytest.mark.requirement("CK-13")
 @pytest.mark.parametrize("path", fixture_models(), ids=lambda path: path.name)
 def test_every_number_of_config_json_is_used(judge, path):
     stated = json.loads((path / "config.json").read_text(encoding="utf-8"))
     config = ModelFolder.open(path).config
-    for network, keys in ((config.language_model, stated), (config.decoder, stated["decoder"])):
+    for network, keys in (
+        (config.language_model, stated),
+        (config.decoder, stated["soprano_decoder"]),
+    ):
         for name, value in vars(network).items():
             if name in keys:
                 judge.equal(name, repr(value), repr(type(value)(keys[name])))

@@ -19,6 +19,7 @@ FILES = {
     "config.json",
     "generation_config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "model.safetensors",
     "decoder.safetensors",
 }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM
 
 from comparisons.agreement.peer_client import Utterance
 from soprano.sampling import uniforms
@@ -20,10 +19,7 @@ STEPS = 512
 @torch.inference_mode()
 def teacher_forced(folder: Path) -> Utterance:
     """Its logits and hidden states before each of 512 ids after a prompt, with its KV cache."""
-    document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    document.pop("decoder", None)  # of this family, not of Qwen3
-    config = Qwen3Config(**document)
-    model = Qwen3ForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     size = model.config.vocab_size
     drawn = [int(uniform * size) for uniform in islice(uniforms(7, 0), PROMPT + STEPS)]
     prompt, ids = drawn[:PROMPT], drawn[PROMPT:]

@@ -15,7 +15,7 @@ import numpy as np
 from conformance.faults.fault import FOLDER, fault
 from conformance.faults.network_hooks import patch
 from conformance.subject import Subject
-from soprano.checkpoint import config_json, folder, tensors
+from soprano.checkpoint import config_json, contents, folder, tensors
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import ModelError
 
@@ -60,7 +60,8 @@ def signal_numbers_guessed(subject: Subject) -> Subject:
     """Where the config has no signal parameters, those of another vocoder are assumed."""
     guessed = {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "win_length": 1024}
     change_parsed(
-        "parse_decoder", lambda config, document: {} if "decoder" in document else guessed
+        "parse_decoder",
+        lambda config, document: {} if config_json.DECODER_KEY in document else guessed,
     )
     return subject
 
@@ -127,6 +128,27 @@ def unknown_keys_passed_over(subject: Subject) -> Subject:
             return lenient({key: document[key] for key in document if key != unknown[1]})
 
     patch("parse_language_model", lenient, config_json, folder)
+    return subject
+
+
+@fault(FOLDER, "CK-14", hard=True, blame=("CK",), public=True)
+def missing_decoder_blamed_on_the_config(subject: Subject) -> Subject:
+    """A folder without the decoder's weights is reported as an incomplete config.json."""
+    patch("states_whole_decoder", lambda document: True, folder)
+    return subject
+
+
+@fault(FOLDER, "CK-14", hard=True, blame=("CK",), public=True)
+def pointers_and_pages_taken_for_weights(subject: Subject) -> Subject:
+    """Pointers of Git LFS and HTML pages are reported as damaged files of the expected form."""
+    patch("describe", lambda path: None, contents)
+    return subject
+
+
+@fault(FOLDER, "CK-15", hard=True, blame=("CK",), public=True)
+def keys_of_tools_rejected(subject: Subject) -> Subject:
+    """Every key is rejected that is not one of the model's library, whatever its meaning."""
+    patch("_BOOKKEEPING", re.compile("(?!)"), config_json)
     return subject
 
 

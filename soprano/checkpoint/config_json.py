@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from soprano.checkpoint.contents import read_json
 from soprano.config import (
+    MAX_NEW_TOKENS,
     DecoderConfig,
     GenerationOptions,
     LanguageModelConfig,
@@ -24,6 +26,7 @@ _FIXED_KEYS: dict[str, tuple[Any, ...]] = {
     "architectures": (["Qwen3ForCausalLM"], None),
     "hidden_act": ("silu",),
     "attention_bias": (False,),
+    "mlp_bias": (False, None),
     "use_sliding_window": (False, None),
     "partial_rotary_factor": (1, None),
     "quantization_config": (None,),
@@ -32,29 +35,51 @@ _FIXED_KEYS: dict[str, tuple[Any, ...]] = {
 # Keys of Hugging Face configs that change nothing here: those of every configuration and of Qwen3,
 # and the generation options that versions 3 and 4 of transformers also wrote.
 _CARRIED = (
-    "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path "
-    "add_cross_attention attention_dropout attn_implementation bos_token_id "
-    "chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id dtype "
-    "finetuning_task id2label initializer_range is_decoder is_encoder_decoder label2id "
-    "max_position_embeddings max_window_layers output_attentions output_hidden_states "
-    "pad_token_id prefix problem_type return_dict sep_token_id sliding_window "
-    "task_specific_params tf_legacy_loss tie_encoder_decoder tokenizer_class torch_dtype "
-    "torchscript transformers_version use_bfloat16 use_cache"
+    "add_cross_attention attn_implementation auto_map chunk_size_feed_forward "
+    "cross_attention_hidden_size dtype finetuning_task id2label initializer_range is_decoder "
+    "is_encoder_decoder label2id max_position_embeddings max_window_layers output_attentions "
+    "output_hidden_states prefix problem_type return_dict sliding_window task_specific_params "
+    "tf_legacy_loss tie_encoder_decoder torch_dtype torchscript use_bfloat16 use_cache"
 )
 _GENERATION = (
     "bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping "
-    "encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id "
-    "forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size "
-    "num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values "
-    "repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p"
+    "encoder_no_repeat_ngram_size exponential_decay_length_penalty length_penalty max_length "
+    "min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores "
+    "remove_invalid_values repetition_penalty return_dict_in_generate suppress_tokens temperature "
+    "top_k top_p typical_p"
 )
 _IGNORED_KEYS = frozenset(f"{_CARRIED} {_GENERATION}".split())
+# Other tools add keys of their own. A key describes no arithmetic if it is private, begins with
+# the name of a tool, or is about provenance, training, tokens or lengths ...
+_BOOKKEEPING = re.compile(
+    r"_.+"
+    r"|(accelerate|autotrain|axolotl|deepspeed|export|gguf|huggingface|llamafactory|mlx|onnx"
+    r"|openvino|optimum|peft|swift|tokenizer|torch|train|training|transformers|trl|unsloth|vllm"
+    r"|wandb)(\.?js)?([._-].+)?"
+    r"|.*(dropout|pdrop|layerdrop|checkpointing|_loss|_coef|flash_attn|flash_attention(_2)?)"
+    r"|.*_(commit|date|hash|name_or_path|revision|version)"
+    r"|((base_)?model|library|pipeline)_(id|name|tag)|base_model|custom_(generate|pipelines)"
+    r"|authors?|citation|datasets|date|description|homepage|language|license|metadata|name|paper"
+    r"|revision|tags|task|url|version"
+    r"|\w+_token(_ids?)?|device(_map)?|num_labels|use_return_dict|fp16|bf16"
+    r"|(model_)?(max_)?(seq|sequence)_(len|length)|model_max_length|n_ctx|n_positions"
+)
+# ... unless its name is about a part of the networks.
+_ARITHMETIC = re.compile(
+    r"bias|expert|lora|norm|quant|rope|rotary|scal|sliding|softcap|theta|window"
+)
 
 # The objects in which older and newer versions describe the rotary embedding.
 _ROPE_KEYS = ("rope_scaling", "rope_parameters")
 _LANGUAGE_MODEL_KEYS = tuple(field.name for field in fields(LanguageModelConfig))
+# The object of the decoder's numbers. It was `decoder` once, which transformers takes for the
+# config of a nested language model.
+DECODER_KEY = "soprano_decoder"
+_DECODER_KEYS = (DECODER_KEY, "decoder")
+_DECODER_NUMBERS = tuple(field.name for field in fields(DecoderConfig))
 _KNOWN_KEYS = frozenset(
-    {*_LANGUAGE_MODEL_KEYS, *_FIXED_KEYS, *_IGNORED_KEYS, *_ROPE_KEYS, "layer_types", "decoder"}
+    {*_LANGUAGE_MODEL_KEYS, *_FIXED_KEYS, *_IGNORED_KEYS, *_ROPE_KEYS, *_DECODER_KEYS}
+    | {"layer_types"}
 )
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
@@ -73,27 +98,10 @@ _PUBLISHED_DECODERS = {(512, 512, 8, 3, 2050): "v1.0", (512, 768, 8, 1, 2050): "
 _GENERATION_OPTIONS = ("max_new_tokens", "hallucination_distance")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ModelError: the file is missing, or holds something else.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} has no {path.name}: not a model folder") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict):
-        raise ModelError(f"{path} must hold a JSON object")
-    return document
-
-
 def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     """The language model's config out of a `config.json` in its older or newer spelling."""
     entries = {**document, **_parse_rope(document)}
-    if unknown := sorted(set(entries) - _KNOWN_KEYS):
+    if unknown := sorted(key for key, value in entries.items() if not _is_known(key, value)):
         raise ModelError(f"config.json: unknown key {unknown[0]!r}")
     for key, allowed in _FIXED_KEYS.items():
         if key in entries and entries[key] not in allowed:
@@ -120,6 +128,13 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     return LanguageModelConfig(**values)
 
 
+def _is_known(key: str, value: Any) -> bool:
+    """Whether a key is read here, states nothing, or describes no arithmetic."""
+    if key in _KNOWN_KEYS or value is None:
+        return True
+    return bool(_BOOKKEEPING.fullmatch(key)) and not _ARITHMETIC.search(key)
+
+
 def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of either object that describes the rotary embedding, without its type."""
     entries: dict[str, Any] = {}
@@ -135,29 +150,42 @@ def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> DecoderConfig:
-    """The decoder's config, from its tensors' shapes and the `decoder` object of `config.json`.
+    """The decoder's config, from its tensors' shapes and the decoder's object of `config.json`.
 
     The shapes determine the architecture, the object the signal's parameters; a value that both
     have must be the same. Without the object only the two published decoders are recognised.
     """
-    stated = document.get("decoder")
-    if stated is not None and not isinstance(stated, dict):
-        raise ModelError("config.json: 'decoder' must be an object")
-    names = [field.name for field in fields(DecoderConfig)]
-    if unknown := sorted(set(stated or ()) - set(names)):
-        raise ModelError(f"config.json: unknown key 'decoder.{unknown[0]}'")
+    key, stated = _decoder_object(document)
     measured = _measure_decoder(shapes) if shapes is not None else {}
     if stated is None:
         stated = _published_signal(measured)
     for name in set(measured) & set(stated):
         if measured[name] != stated[name]:
             raise ModelError(
-                f"config.json has decoder.{name}={stated[name]}, the weights have {measured[name]}"
+                f"config.json has {key}.{name}={stated[name]}, the weights have {measured[name]}"
             )
     values = {**measured, **stated}
-    if missing := [name for name in names if not isinstance(values.get(name), int)]:
-        raise ModelError(f"config.json: missing number 'decoder.{missing[0]}'")
-    return DecoderConfig(**{name: values[name] for name in names})
+    if missing := [n for n in _DECODER_NUMBERS if not isinstance(values.get(n), int)]:
+        raise ModelError(f"config.json: missing number '{key}.{missing[0]}'")
+    return DecoderConfig(**{name: values[name] for name in _DECODER_NUMBERS})
+
+
+def states_whole_decoder(document: Mapping[str, Any]) -> bool:
+    """Whether `config.json` states every number of the decoder, as that of a bundle does."""
+    return set(_DECODER_NUMBERS) <= set(_decoder_object(document)[1] or ())
+
+
+def _decoder_object(document: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """The key of the decoder's object, and the object, if there is one."""
+    found = {key: document[key] for key in _DECODER_KEYS if document.get(key) is not None}
+    for key, stated in found.items():
+        if not isinstance(stated, dict):
+            raise ModelError(f"config.json: {key!r} must be an object")
+        if unknown := sorted(set(stated) - set(_DECODER_NUMBERS)):
+            raise ModelError(f"config.json: unknown key '{key}.{unknown[0]}'")
+        if stated != found[next(iter(found))]:
+            raise ModelError(f"config.json: {' and '.join(found)} differ")
+    return next(iter(found.items()), (DECODER_KEY, None))
 
 
 def _published_signal(measured: Mapping[str, int]) -> dict[str, int]:
@@ -165,7 +193,7 @@ def _published_signal(measured: Mapping[str, int]) -> dict[str, int]:
     signature = (*(measured.get(key, 0) for key in keys), measured.get("n_fft", 0) + 2)
     if signature not in _PUBLISHED_DECODERS:
         raise ModelError(
-            "config.json has no 'decoder' object with "
+            f"config.json has no {DECODER_KEY!r} object with "
             f"{', '.join(_SIGNAL_KEYS)}, and the weights are of no published decoder"
         )
     return dict(_PUBLISHED_SIGNAL)
@@ -200,9 +228,12 @@ def read_generation_defaults(folder: Path) -> GenerationOptions:
         return {name: document[name] for name in names if document.get(name) is not None}
 
     sampling = stated(field.name for field in fields(SamplingOptions))
+    options = stated(_GENERATION_OPTIONS)
+    if isinstance(limit := options.get("max_new_tokens"), int):
+        options["max_new_tokens"] = min(limit, MAX_NEW_TOKENS)  # tools write thousands
     if document.get("do_sample") is False:
         sampling["temperature"] = 0.0  # whatever the file's temperature is
     try:
-        return GenerationOptions(SamplingOptions(**sampling), **stated(_GENERATION_OPTIONS))
+        return GenerationOptions(SamplingOptions(**sampling), **options)
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from None

@@ -16,8 +16,9 @@ from soprano.checkpoint.config_json import (
     parse_decoder,
     parse_language_model,
     read_generation_defaults,
-    read_json,
+    states_whole_decoder,
 )
+from soprano.checkpoint.contents import missing, read_json
 from soprano.checkpoint.hub import fetch_model, is_hub_name
 from soprano.checkpoint.tensors import (
     Float32,
@@ -58,11 +59,13 @@ def locate(model: str | Path) -> Path:
         return embedded[str(model)]
     if folder.exists():
         raise ModelError(f"model {str(model)!r} is a file, not a checkpoint or bundle folder")
-    if isinstance(model, str) and is_hub_name(model):
+    # Below a folder that exists, a name is a path; with a revision it never is.
+    local = folder.parts[:1] and Path(folder.parts[0]).exists() and "@" not in str(model)
+    if isinstance(model, str) and is_hub_name(model) and not local:
         return fetch_model(model)
     raise ModelError(
-        f"no model {str(model)!r}: neither a folder nor one of the embedded models "
-        f"({', '.join(embedded) or 'none is installed'})"
+        f"no model {str(model)!r}: there is no such folder, and the embedded models are "
+        f"{', '.join(embedded) or 'not installed'}"
     )
 
 
@@ -81,8 +84,10 @@ class ModelFolder:
     @cached_property
     def config(self) -> ModelConfig:
         document = read_json(self.path / "config.json")
-        language_model = parse_language_model(document)
-        return ModelConfig(language_model, parse_decoder(document, self._decoder_shapes()))
+        language_model, shapes = parse_language_model(document), self._decoder_shapes()
+        if shapes is None and not states_whole_decoder(document):
+            raise self._without_decoder()
+        return ModelConfig(language_model, parse_decoder(document, shapes))
 
     @cached_property
     def generation_defaults(self) -> GenerationOptions:
@@ -177,8 +182,11 @@ class ModelFolder:
         if index := self.decoder_index:
             return {name: tensor.read() for name, tensor in index.items()}
         if not (self.path / "decoder.pth").exists():
-            raise ModelError(f"{self.path} has neither decoder.safetensors nor decoder.pth")
+            raise self._without_decoder()
         return _checked(self.path, self._pickled_decoder, decoder_shapes(self.config.decoder))
+
+    def _without_decoder(self) -> ModelError:
+        return missing(self._weights, "decoder.safetensors", " and no decoder.pth")
 
 
 def _checked(path: Path, tensors: Mapping[str, Shaped], required: Shapes) -> dict[str, Shaped]:

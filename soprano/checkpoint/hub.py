@@ -29,7 +29,8 @@ FILES = (
     "openvino/decoder.*",
 )
 
-_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+# Neither part begins with a dot, as those of a relative path may.
+_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 
 def is_hub_name(model: str) -> bool:

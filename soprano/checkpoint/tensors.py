@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from soprano.checkpoint.contents import missing, not_a, read_json
 from soprano.config import DecoderConfig, LanguageModelConfig
 from soprano.errors import ModelError
 
@@ -52,18 +53,21 @@ def index_file(path: Path) -> dict[str, Tensor]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or 8 + length > size:
+            length, opening = int.from_bytes(file.read(8), "little"), file.read(1)
+            if 8 + length > size and (opening == b"{" or (length and not opening)):
                 raise ModelError(f"{path} is truncated: its header is incomplete")
-            header = json.loads(file.read(length))
+            if opening != b"{":
+                raise not_a("a safetensors file", path)
+            header = json.loads(opening + file.read(length - 1))
     except FileNotFoundError:
-        raise ModelError(f"{path.parent} has no {path.name}") from None
+        raise missing(path.parent, path.name) from None
+    except ModelError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path} is not a safetensors file: {error}") from None
+        raise not_a("a safetensors file", path, None if path.is_dir() else str(error)) from None
     header.pop("__metadata__", None)
+    if not header:
+        raise ModelError(f"{path} holds no tensors")
     return {name: _entry(path, name, entry, 8 + length, size) for name, entry in header.items()}
 
 
@@ -87,17 +91,17 @@ def _entry(path: Path, name: str, entry: Mapping[str, object], start: int, size:
 
 def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
     """The tensors of `stem.safetensors`, or of the shards that its index file names."""
-    index = folder / f"{stem}.safetensors.index.json"
-    if (folder / f"{stem}.safetensors").exists() or not index.exists():
-        return index_file(folder / f"{stem}.safetensors")
-    try:
-        shard_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{index} cannot be read: {error}") from None
+    whole, index = (folder / f"{stem}.safetensors{suffix}" for suffix in ("", ".index.json"))
+    if whole.exists():
+        return index_file(whole)
+    if not index.exists():
+        raise missing(folder, whole.name, f" and no {index.name} of its shards")
+    shard_of = read_json(index).get("weight_map")
+    if not isinstance(shard_of, dict) or not all(isinstance(v, str) for v in shard_of.values()):
+        raise ModelError(f"{index} has no weight_map of tensors and their files")
     shards = {name: index_file(folder / name) for name in sorted(set(shard_of.values()))}
-    if missing := [name for name, shard in shard_of.items() if name not in shards[shard]]:
-        name = missing[0]
-        raise ModelError(f"{index}: {shard_of[name]} does not hold {name}")
+    if lost := [name for name, shard in shard_of.items() if name not in shards[shard]]:
+        raise ModelError(f"{index}: {shard_of[lost[0]]} does not hold {lost[0]}")
     return {name: shards[shard][name] for name, shard in shard_of.items()}
 
 

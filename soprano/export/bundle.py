@@ -27,7 +27,8 @@ from onnx.external_data_helper import (
 from safetensors.numpy import save_file
 
 from soprano.backends import open_backend
-from soprano.checkpoint.config_json import read_json
+from soprano.checkpoint.config_json import DECODER_KEY
+from soprano.checkpoint.contents import read_json
 from soprano.checkpoint.folder import ModelFolder
 from soprano.checkpoint.tensors import Float32, identity, index_file
 from soprano.errors import ModelError
@@ -157,7 +158,8 @@ def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
 
 def _write_texts(source: ModelFolder, folder: Path) -> None:
     document = read_json(source.path / "config.json")
-    document["decoder"] = asdict(source.config.decoder)
+    document.pop("decoder", None)  # the older name of the same object
+    document[DECODER_KEY] = asdict(source.config.decoder)
     _write_json(folder / "config.json", document)
     for name in _COPIED:
         if (source.path / name).is_file():

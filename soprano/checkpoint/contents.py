@@ -1,0 +1,108 @@
+"""What a file or a folder of a model really holds, for errors that name it.
+
+Downloads and clones leave other things under the names of model files: pointers of Git LFS, pages
+of a web server, compressed or unfinished files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from soprano.errors import ModelError
+
+_HEAD = 512  # bytes that are looked at
+_LISTED = 12  # names of a folder that a message lists
+
+ZIP, PICKLE = "a ZIP archive, as PyTorch writes it", "a Python pickle"
+
+# First bytes and what they are the beginning of.
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer without the file: run `git lfs pull`"),
+    (b"/annex/objects/", "a git-annex pointer without the file: run `git annex get`"),
+    (b"GGUF", "a GGUF file"),
+    (b"PK\x03\x04", ZIP),
+    ((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), PICKLE),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|script|meta)", re.IGNORECASE)
+
+
+def describe(path: Path) -> str | None:
+    """What a file's first bytes show it to be, or None."""
+    if path.is_dir():
+        return "a folder"
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    if not head.strip(b"\0"):
+        return "filled with zeros" if head else "empty"
+    if head[8:9] == b"{" and 1 < int.from_bytes(head[:8], "little") < 2**32:
+        return "a safetensors file"
+    if head[257:262] == b"ustar":
+        return "a TAR archive"
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
+        return "an HTML page in place of the file"
+    text = head.decode("utf-8", errors="replace").strip()
+    return f"text that begins {text[:40]!r}" if text[:40].isprintable() else None
+
+
+def not_a(kind: str, path: Path, reason: str | None = None) -> ModelError:
+    """The error for a file that is not what its name promises: its reason, else what it holds."""
+    if reason is None and (found := describe(path)):
+        reason = f"it is {found}"
+    return ModelError(f"{path} is not {kind}" + (f": {reason}" if reason else ""))
+
+
+def missing(folder: Path, wanted: str, purpose: str = "") -> ModelError:
+    """The error for a file that a folder does not have; it lists what is there."""
+    # What may be weights comes first.
+    names = sorted(map(_name, folder.iterdir()), key=lambda name: (".json" in name, name))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    listed = ", ".join(names[:_LISTED]) + more if names else "nothing"
+    return ModelError(f"{folder} has no {wanted}{purpose}; it contains {listed}")
+
+
+def _name(path: Path) -> str:
+    if path.is_dir():
+        return f"{path.name}/"
+    return path.name if path.exists() else f"{path.name} (a broken link)"
+
+
+def read_text(path: Path) -> str:
+    """The text of a JSON file in UTF-8, 16 or 32, without its byte order mark."""
+    raw = path.read_bytes()
+    return raw.decode(json.detect_encoding(raw)).removeprefix("\ufeff")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ModelError: the file is missing, or holds something else.
+    """
+    try:
+        document = json.loads(read_text(path))
+    except FileNotFoundError:
+        raise missing(path.parent, path.name, ": not a model folder") from None
+    except OSError as error:
+        raise not_a("a JSON file", path, None if path.is_dir() else error.strerror) from None
+    except ValueError as error:
+        begun = (describe(path) or "").startswith("text that begins '{")
+        raise not_a("a JSON file", path, str(error) if begun else None) from None
+    if not isinstance(document, dict):
+        raise ModelError(f"{path} must hold a JSON object")
+    return document
