@@ -84,7 +84,7 @@ def of_limit(ratio: float) -> str:
     """An error relative to its limit: a percentage up to 100, else a multiple."""
     if ratio <= 1:
         return f"{ratio:.0%} of its limit"
-    return f"{ratio:,.0f} times its limit" if 10 <= ratio < 1e6 else f"{ratio:.2g} times its limit"
+    return f"{ratio:,.0f} times its limit" if 10 <= ratio < 1e6 else f"{ratio:.3g} times its limit"
 
 
 def floats(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from conformance.judging import compare
 from conformance.judging.compare import Limit
+from conformance.judging.places import samples
 from conformance.judging.waveform import compare_waveforms
 
 LIMIT = Limit(rms=1e-3, worst=1e-2)
@@ -66,6 +69,8 @@ def test_floats_beyond_the_limit_are_rejected(name):
     result = compare.floats("q", FLOATS_REJECTED[name], EXPECTED, LIMIT)
     assert result.fault is not None
     assert result.used() > 1
+    assert np.isfinite([result.worst, result.rms, result.row]).all()
+    assert not re.search(r"\binf\b \(|at \(\)", str(result))
 
 
 def test_one_bad_element_in_a_million_is_found():
@@ -127,7 +132,17 @@ def test_equal_bits_are_accepted(name):
 
 @pytest.mark.parametrize("name", BITS_REJECTED)
 def test_different_bits_are_rejected(name):
-    assert compare.bits("q", *BITS_REJECTED[name]).fault is not None
+    result = compare.bits("q", *BITS_REJECTED[name])
+    assert result.fault is not None
+    assert str(result) == f"q: {result.fault}"
+
+
+def test_elements_that_differ_are_counted():
+    other = SAMPLES.copy()
+    other[[5, 7, 900]] += np.float32(0.5)
+    fault = compare.bits("q", other, SAMPLES).fault
+    assert fault.startswith("3 of 1,000 elements differ, the first at index 5: got ")
+    assert fault.endswith("; the largest difference is 0.5")
 
 
 @pytest.mark.parametrize(
@@ -173,16 +188,49 @@ def test_a_limit_must_be_positive_and_finite(limit):
 
 
 WAVEFORMS_REJECTED = {
-    "delayed by one sample": (np.roll(SAMPLES, 1), "1 samples late"),
+    "delayed by one sample": (np.roll(SAMPLES, 1), "1 sample late; off by "),
     "advanced by three samples": (np.roll(SAMPLES, -3), "3 samples early"),
-    "inverted polarity": (-SAMPLES, "inverted polarity"),
-    "one sample fewer": (SAMPLES[:-1], "999 samples, wanted 1000"),
-    "one sample more": (np.append(SAMPLES, np.float32(0)), "1001 samples, wanted 1000"),
-    "half the amplitude": (SAMPLES / 2, "an element"),
-    "one bad sample": (altered(400, 2.0), "an element"),
-    "zeros": (np.zeros_like(SAMPLES), "an element"),
-    "a NaN": (altered(3, np.nan), "not finite"),
-    "another type": (EXPECTED, "dtype"),
+    "inverted polarity": (-SAMPLES, "inverted polarity; "),
+    "half the amplitude": (SAMPLES / 2, "the level is 0.5 times the expected one; "),
+    "half of the samples at half the amplitude": (
+        np.where(np.arange(1000) < 500, SAMPLES, SAMPLES / 2),
+        "off by 50 times its limit at sample 517 (token 5 of 11): got -0.499779, wanted -0.999559; "
+        "500 of 1,000 elements are beyond it",
+    ),
+    "one sample fewer": (SAMPLES[:-1], "1 sample missing at the end; the others agree"),
+    "one sample more": (
+        np.append(SAMPLES, np.float32(0)),
+        "1 sample too many at the end; the others agree",
+    ),
+    "the last tokens missing": (SAMPLES[:-200], "2 tokens (200 samples) missing at the end"),
+    "the first token missing": (SAMPLES[100:], "1 token (100 samples) missing at the start"),
+    "silence in front": (
+        np.append(SAMPLES[:100] * 0, SAMPLES),
+        "1 token (100 samples) too many at",
+    ),
+    "a token missing in the middle": (
+        np.delete(SAMPLES, slice(400, 500)),
+        "1 token (100 samples) missing at sample 400 (token 4 of 11); the samples before and after",
+    ),
+    "the last token missing, and the one before it wrong": (
+        np.append(SAMPLES[:850], -SAMPLES[850:900]),
+        "1 token (100 samples) missing towards the end; only the first 850 samples agree",
+    ),
+    "another length and other samples": (
+        -SAMPLES[:-5],
+        "5 samples missing; the others differ too, from sample 1 (token 0 of 11)",
+    ),
+    "no samples": (SAMPLES[:0], "10 tokens (1,000 samples) missing: got "),
+    "one bad sample": (
+        altered(400, 2.0),
+        "off by 144 times its limit at sample 400 (token 4 of 11)",
+    ),
+    "zeros": (np.zeros_like(SAMPLES), "off by 100 times"),
+    "a NaN": (
+        altered(3, np.nan),
+        "1 of 1,000 elements is not finite, the first at sample 3 (token 0",
+    ),
+    "another type": (EXPECTED, "dtype float64, wanted float32"),
 }
 
 
@@ -193,6 +241,14 @@ def test_a_copy_of_a_waveform_is_accepted():
 @pytest.mark.parametrize("name", WAVEFORMS_REJECTED)
 def test_a_rejected_waveform_states_the_simplest_difference(name):
     actual, fault = WAVEFORMS_REJECTED[name]
-    result = compare_waveforms("q", actual, EXPECTED, LIMIT)
+    result = compare_waveforms("q", actual.astype(actual.dtype), EXPECTED, LIMIT, samples(100))
     assert result.fault is not None
-    assert fault in result.fault
+    assert result.fault.startswith(fault)
+
+
+def test_a_lag_of_whole_tokens_is_stated_in_tokens():
+    noise = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    late = np.append(np.zeros(200, np.float32), noise[:-200])
+    fault = compare_waveforms("q", late, noise, LIMIT, samples(100)).fault
+    assert fault.startswith("2 tokens (200 samples) late; ")
+    assert not compare_waveforms("q", noise[::-1], noise, LIMIT).fault.startswith("2 tokens")

@@ -88,11 +88,16 @@ def test_a_value_that_equals_everything_is_mistrusted(judge):
         judge.equal("q", EqualToAll([1]), EqualToAll([1]))
 
 
-@pytest.mark.parametrize("comparator", ["values", "bits", "floats", "number"])
+def always_equal(quantity, *_):
+    return Comparison(quantity, 1, 0, 0)
+
+
+@pytest.mark.parametrize("comparator", ["values", "shape", "bits", "floats", "number"])
 def test_a_comparator_that_accepts_everything_is_mistrusted(judge, monkeypatch, comparator):
-    monkeypatch.setattr(compare, comparator, lambda quantity, *_: Comparison(quantity, 1, 0, 0))
+    monkeypatch.setattr(compare, comparator, always_equal)
     calls = {
         "values": lambda: judge.equal("q", [1], [2]),
+        "shape": lambda: judge.shape("q", SAMPLES, (2, 3)),
         "bits": lambda: judge.bits("q", SAMPLES, -SAMPLES),
         "floats": lambda: judge.close("q", SAMPLES, -EXPECTED, LIMIT),
         "number": lambda: judge.below("q", 5, 1, wrong=7),
@@ -118,6 +123,7 @@ def test_a_limit_that_accepts_a_wrong_measurement_is_mistrusted(judge):
     "call",
     [
         lambda judge: judge.equal("q", 1, 2),
+        lambda judge: judge.shape("q", SAMPLES, (999,)),
         lambda judge: judge.bits("q", SAMPLES, -SAMPLES),
         lambda judge: judge.close("q", SAMPLES, -EXPECTED, LIMIT),
         lambda judge: judge.waveform("q", SAMPLES, -EXPECTED, LIMIT),
@@ -130,3 +136,38 @@ def test_a_failed_comparison_is_a_failure_with_evidence(judge, record, call):
         call(judge)
     assert not isinstance(raised.value, MistrustedError)
     assert record.comparisons[0].fault
+
+
+def test_comparisons_made_together_fail_once_with_every_fault(judge, record):
+    def compared():
+        with judge.together():
+            judge.equal("first", 1, 2)
+            judge.equal("second", [1], [1])
+            with judge.together():
+                judge.close("third", SAMPLES, -EXPECTED, LIMIT)
+
+    with pytest.raises(AssertionError) as raised:
+        compared()
+    first, third = str(raised.value).splitlines()
+    assert first == "first: got 1, wanted 2"
+    assert third.startswith("third: off by 200 times its limit")
+    assert [comparison.fault is None for comparison in record.comparisons] == [False, True, False]
+    with pytest.raises(AssertionError):
+        judge.equal("afterwards", 1, 2)
+
+
+def test_comparisons_made_together_are_repeated_on_mutants(judge):
+    with pytest.raises(MistrustedError), judge.together():
+        judge.below("q", 1, 2, wrong=1.5)
+
+
+def test_an_exception_does_not_hide_the_faults_found_before_it(judge):
+    def compared(value):
+        with judge.together():
+            judge.equal("q", value, 2)
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match=r"^no$"):
+        compared(2)
+    with pytest.raises(AssertionError, match=r"^q: got 1, wanted 2\nthen ValueError: no$"):
+        compared(1)
