@@ -23,8 +23,9 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.config import IstftConfig, SamplingOptions
 from soprano.errors import BackendError
 
-ROW = ("prefill_one", "step_one", "decode_one")  # of a port that processes single utterances
-BATCH = ("prefill", "step", "decode")
+ROW = frozenset({"prefill_one", "step_one"})  # of a port that processes single utterances
+BATCH = frozenset({"prefill", "step"})
+DECODERS = frozenset({"decode", "decode_one", "decode_audio", "decode_audio_one"})
 MOST_FAILURES = 5  # of a port that ends; one that does not answer may do so three times
 STAGES = (
     "normalize", "split", "tokenize", "sample", "istft", "is_stuck", "synthesize",
@@ -132,19 +133,20 @@ def _greeting(answer: Any) -> SimpleNamespace:
         name=str(answer.get("name", "port")),
         version=str(answer.get("version", "unknown")),
         methods=frozenset(methods),
-        capabilities=_capabilities(answer.get("capabilities", {})),
+        capabilities=_capabilities(answer.get("capabilities", {}), frozenset(methods)),
         attested=_attested(answer.get("attest", {}), str(answer.get("version", "unknown"))),
     )
 
 
-def _capabilities(stated: Any) -> Capabilities:
+def _capabilities(stated: Any, methods: frozenset[str]) -> Capabilities:
     if not isinstance(stated, dict):
         raise WireError(f"hello: capabilities must be an object, got {stated!r}")
     known = {field.name for field in fields(Capabilities)}
     if unknown := sorted(set(stated) - known):
         raise WireError(f"hello: unknown capabilities {', '.join(unknown)}")
     # Nothing is assumed of a port: what it does not declare is not asked of it.
-    plain = dict.fromkeys(("batch", "fork", "select", "join", "threads"), False)
+    plain: dict[str, Any] = dict.fromkeys(("batch", "fork", "select", "join", "threads"), False)
+    plain["spectrum"] = bool(methods & {"decode", "decode_one"})
     stated = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
     return Capabilities(**{**plain, **stated})
 
@@ -295,7 +297,9 @@ def _list(values: Any) -> Any:
 class BatchPort:
     """A port that implements `prefill`, `step` and `decode` for batches."""
 
-    def __init__(self, port: ProcessPort) -> None:
+    def __init__(
+        self, port: ProcessPort, folder: ModelFolder, precision: str, threads: int | None
+    ) -> None:
         self._port = port
         self.name, self.config = port.hello.name, port.config
         self.capabilities: Capabilities = port.hello.capabilities
@@ -348,7 +352,10 @@ class RowPort(PortBackend):
         self._port = port
         self.name = port.hello.name
         self.capabilities = port.hello.capabilities
+        if "decode_audio_one" in port.hello.methods:
+            self.decode_audio_one = self._decode_audio_one
         super().__init__(folder, precision=precision, threads=threads)
+        self.capabilities = port.hello.capabilities
         vars(self).update(port.optional())
 
     def attest(self) -> Attestation:
@@ -366,6 +373,9 @@ class RowPort(PortBackend):
     def decode_one(self, hidden: Float32) -> Any:
         result = self._port.process.call("decode_one", {"hidden": _float32(hidden)})
         return self._port.array(result, "spectrum", "decode_one")
+
+    def _decode_audio_one(self, hidden: Float32) -> Any:
+        return self._port.samples("decode_audio_one", hidden=_float32(hidden))
 
     def copy_cache(self, cache: RemoteState) -> RemoteState:
         result = self._port.process.call("copy_state", {"state": cache.handle})
@@ -395,10 +405,10 @@ def open_process(
     folder = ModelFolder.open(model)
     port = ProcessPort(command, folder, precision, threads, seconds)
     methods = port.hello.methods
-    if set(ROW) <= methods:
-        return RowPort(port, folder, precision, threads)
-    if set(BATCH) <= methods or not port.hello.capabilities.spectrum:
-        return BatchPort(port)
+    networks = [kind for names, kind in ((ROW, RowPort), (BATCH, BatchPort)) if names <= methods]
+    if networks and methods & DECODERS:
+        return networks[0](port, folder, precision, threads)
     port.close()
-    missing = ", ".join(name for name in ROW if name not in methods)
-    raise BackendError(f"port {port.hello.name} lacks the methods {missing}")
+    raise BackendError(
+        f"port {port.hello.name} lacks the methods prefill_one and step_one, or one that decodes"
+    )
