@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
+import soprano.tts
 import torch
 from safetensors.torch import load_file
 from scipy.io import wavfile
@@ -57,6 +58,19 @@ def load(folder):
     return tts
 
 
+class Torch:
+    """PyTorch, whose zeros in the padding of a batch have the width of the model, not 512."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def zeros(self, shape, **options):
+        return torch.zeros((shape[0], self.width, *shape[2:]), **options)
+
+
 class Encoded(dict):
     """The ids of a prompt, in place of the tokenizer's answer."""
 
@@ -78,6 +92,7 @@ class Port:
             torch.set_num_threads(threads)
         self.tts = load(Path(model))
         self.tokenizer = self.tts.pipeline.tokenizer
+        soprano.tts.torch = Torch(self.tts.pipeline.model.config.hidden_size)
         return {
             "protocol": 1,
             "name": "soprano-tts",
