@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.strategies import DataObject
 
@@ -40,11 +41,16 @@ def examples(
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
+    # The library prints all arguments of a failing test, also fixtures, before `failures` can
+    # take its notes away.
+    quiet = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         handle: Any = test.hypothesis  # type: ignore[attr-defined]
         fixtures = inspect.signature(test).parameters
         handle.inner_test = _with_input(handle.inner_test, frozenset(fixtures))
-        return chosen(test)
+        decorated: Callable[..., None] = quiet(chosen(test))
+        return decorated
 
     return decorate
 

@@ -20,6 +20,7 @@ def judge_spectra(vectors, judge):
 
     def close(name, actual, expected, bins=slice(None), frames=None):
         judge.shape(f"{name}, spectrum", actual, expected.shape)
+        judge.equal(f"{name}: the spectrum is silent", not expected.any(), False)
         scaled = relative(actual, expected), relative(expected, expected)
         pairs = {"spectrum": (actual.ravel(), expected.ravel()), "relative spectrum": scaled}
         with judge.together():

@@ -93,11 +93,16 @@ def _margin(comparisons: list[Comparison]) -> Margin:
     )
 
 
-def lines(records: list[TestRecord]) -> list[str]:
-    """The table, one line per quantity and backend; no line if nothing was compared."""
-    head = f"{'quantity':22} {'backend':16} {'floor':>9} {'floors':>9} {'row used':>10} "
+def lines(records: list[TestRecord], most: int | None = None) -> list[str]:
+    """The table, one line per quantity and backend; no line if nothing was compared.
+
+    With `most`, only that many quantities.
+    """
+    head = f"{'quantity':22} {'backend':16} {'floor':>9} {'floors':>9} {'row used':>14} "
     table = list(_rows(_by_backend(records), margins(records)))
-    return [f"{head}{'worst used':>10}", *table] if table else []
+    if more := len(table[most:]) if most else 0:
+        table[most:] = [f"and {more} more"]
+    return [f"{head}{'worst used':>14}", *table] if table else []
 
 
 def _rows(
@@ -108,7 +113,7 @@ def _rows(
             margin = measured[backend].get(quantity)
             text = _gap(group, own, quantity)
             if margin:
-                used = f"{_used(margin.row):>10} {_used(margin.worst):>10}"
+                used = f"{_used(margin.row):>14} {_used(margin.worst):>14}"
                 text = f"{margin.floor:9.1e} {_number(margin.floors):>9} {used}"
             yield f"{quantity:22} {backend:16} {text}"
 

@@ -8,19 +8,28 @@ from typing import Any
 from conformance.judging.compare import of_limit
 from conformance.report import margins
 from conformance.report.evidence import Evidence
-from conformance.report.verdicts import first_failure, summarize
+from conformance.report.verdicts import RED, first_failure, summarize
 
 _SHOWN, _WIDTH = 3, 240  # failures per requirement, and their characters
+_MANY = 5  # failing requirements, above which only the first ones are listed
+_BRIEF_ROWS, _BRIEF_WIDTH = 12, 110  # then: requirements or quantities, and characters of a line
 
 Section = tuple[str, list[str]]  # title and lines
 
 
-def sections(evidence: Evidence) -> Iterator[Section]:
-    """Everything but the end, which states the first failing stage."""
+def sections(evidence: Evidence, *, full: bool = True) -> Iterator[Section]:
+    """Everything but the end, which states the first failing stage.
+
+    If many requirements failed, all of it fits on a screen, unless it is to be `full`.
+    """
     records = evidence.judged()
     summary = summarize(records)
     judged = {name: entry for name, entry in summary.items() if entry["not_run"] < entry["tests"]}
-    lines = [line for name, entry in judged.items() for line in _requirement(name, entry)]
+    brief = not full and sum(entry["verdict"] in RED for entry in judged.values()) > _MANY
+    if brief:
+        lines = list(_first_failures(judged))
+    else:
+        lines = [line for name, entry in judged.items() for line in _requirement(name, entry)]
     if missing := [name for name in summary if name not in judged]:
         reason = next(record.message for record in records if record.not_run)
         span = missing[0] if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
@@ -28,7 +37,7 @@ def sections(evidence: Evidence) -> Iterator[Section]:
     for backend, models in evidence.not_covered.items():
         lines += _not_covered(backend, models)
     yield "conformance by requirement", lines
-    if table := margins.lines(records):
+    if table := margins.lines(records, _BRIEF_ROWS if brief else None):
         yield "errors in noise floors of the reference, and limits used", table
 
 
@@ -54,6 +63,22 @@ def _not_covered(backend: str, models: dict[str, str]) -> Iterator[str]:
         yield f"not covered: {backend} on {names} ({_cut(reason)})"
 
 
+def _first_failures(judged: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A line for each of the first failing requirements, and for each other verdict."""
+    red = {name: entry for name, entry in judged.items() if entry["verdict"] in RED}
+    for name, entry in list(red.items())[:_BRIEF_ROWS]:
+        message = entry["failures"][0].partition(": ")[2].partition(": ")[2]
+        yield _cut(f"{name:8} {entry['verdict']:10} {message.splitlines()[0]}", _BRIEF_WIDTH)
+    if more := list(red)[_BRIEF_ROWS:]:
+        yield _cut(f"and {len(more)} more: {', '.join(more)}", _BRIEF_WIDTH)
+    for verdict in dict.fromkeys(entry["verdict"] for entry in judged.values()):
+        names = [name for name, entry in judged.items() if entry["verdict"] == verdict]
+        if verdict not in RED:
+            families = ", ".join(dict.fromkeys(name[:2] for name in names))
+            yield f"{verdict}: {len(names)} requirements of {families}"
+    yield "-v lists every requirement, --tb=short every failure; the report contains everything"
+
+
 def _requirement(name: str, entry: dict[str, Any]) -> Iterator[str]:
     nearest = entry["nearest"]
     used = ""
@@ -75,5 +100,5 @@ def _short(failure: str) -> str:
     return f"{_cut(message)} ({node})" if colon else node
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
+def _cut(text: str, width: int = _WIDTH) -> str:
+    return text if len(text) <= width else f"{text[:width]}..."
