@@ -12,7 +12,7 @@ import numpy as np
 from conformance.faults.fault import ISTFT, SYNTHESIS, fault
 from conformance.faults.network_hooks import patch
 from conformance.faults.plant import as_stage, with_offline_path, with_stages, with_voice
-from conformance.oracle.conventions import ISTFTS
+from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft
 from conformance.subject import Subject
 from soprano.stages import Stages

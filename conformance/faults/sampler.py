@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from conformance.faults.fault import SAMPLER, SYNTHESIS, fault
 from conformance.faults.plant import as_stage, set_defaults, with_advance, with_stages
-from conformance.oracle.conventions import SAMPLERS
 from conformance.oracle.parametric_stages import Sampler
-from conformance.oracle.sampler import Float64, keep
+from conformance.oracle.sampler import Float64, Ints, softmax_weights
+from conformance.oracle.sampler_conventions import SAMPLERS
 from conformance.subject import Subject
 from soprano.config import GenerationOptions, SamplingOptions
 from soprano.generate import Generation, Token, advance
@@ -60,11 +59,12 @@ def nucleus_of_unnormalised_weights(subject: Subject) -> Subject:
 def tiny_top_p_masks_everything(subject: Subject) -> Subject:
     """1 - p is rounded to 1 in single precision, and every id is removed."""
 
-    def count(mass: Float64, top_p: float) -> int:
-        below = np.append(mass[-1], mass[-1] - mass[:-1]) / mass[-1]
-        return int((below.astype(np.float32) > np.float32(1 - top_p)).sum())
+    def masked(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
+        mass = np.cumsum(softmax_weights(scores, options.temperature)[ranked])
+        above = np.append(mass[-1], mass[-1] - mass[:-1]) / mass[-1]
+        return ranked[above.astype(np.float32) > np.float32(1 - options.top_p)]
 
-    return with_stages(subject, sample=Sampler(keep=partial(keep, count=count)))
+    return with_stages(subject, sample=Sampler(top_p=masked))
 
 
 @fault(SAMPLER, "SA-01", hard=True, public=True)

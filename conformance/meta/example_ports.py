@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.golden.observations import hidden_states
-from conformance.oracle.conventions import ALIGNMENTS, ISTFTS, SAMPLERS
+from conformance.oracle.conventions import ALIGNMENTS
+from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft, Sampler
+from conformance.oracle.sampler_conventions import SAMPLERS
 from soprano.backends import Backend, Capabilities, open_backend
 from soprano.backends.base import PortBackend
 from soprano.backends.protocol import SynthesisResult

@@ -7,55 +7,24 @@ known conventions are here too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from conformance.oracle.istft import Complex128, Float64, periodic_window
-from conformance.oracle.sampler import Ints, keep, penalize, softmax_weights
+from conformance.oracle.sampler import Ints, penalize, softmax_weights, top_k, top_p
 from soprano.config import IstftConfig, SamplingOptions
 
 
-def penalize_each(scores: Float64, history: Ints, penalty: float) -> Float64:
-    for i in history:
-        scores = penalize(scores, np.array([i]), penalty)
-    return scores
+def penalize_history(scores: Float64, history: Ints, options: SamplingOptions) -> Float64:
+    return penalize(scores, history, options.repetition_penalty)
 
 
-def divide_only(scores: Float64, history: Ints, penalty: float) -> Float64:
-    scores = scores.copy()
-    scores[np.unique(history)] /= penalty
-    return scores
-
-
-def keep_top_p_first(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
-    nucleus = keep(ranked, scores, replace(options, top_k=0))
-    return keep(nucleus, scores, replace(options, top_p=1.0))
-
-
-def keep_ties(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
-    if 0 < options.top_k < len(ranked):
-        least = scores[ranked[options.top_k - 1]]
-        options = replace(options, top_k=int((scores >= least).sum()))
-    return keep(ranked, scores, options)
-
-
-def keep_of_256(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
-    filtering = options.top_k or options.top_p < 1
-    return keep(ranked[:256] if filtering else ranked, scores, options)
-
-
-def draw(
-    ranked: Ints, weights: Float64, uniform: float, *, by_rank: bool = False, dtype: Any = float
-) -> int:
-    """The first id, in ascending order, whose cumulative probability exceeds the uniform."""
-    ids = ranked if by_rank else np.sort(ranked)
-    edges = np.cumsum((weights[ids] / weights[ids].sum()).astype(dtype), dtype=dtype)
-    index = int(np.searchsorted(edges, dtype(uniform) * edges[-1], side="right"))
-    possible = np.flatnonzero(weights[ids])
-    return int(ids[min(index, possible[-1])])
+def rank(scores: Float64, options: SamplingOptions) -> Ints:
+    """Ids by falling score, of equal scores the lowest first."""
+    return np.argsort(-scores, kind="stable")
 
 
 def highest(scores: Float64, logits: Float64) -> int:
@@ -63,15 +32,45 @@ def highest(scores: Float64, logits: Float64) -> int:
     return int(np.argmax(scores))
 
 
+def draw(ranked: Ints, weights: Float64, uniforms: Float64, *, dtype: Any = float) -> Ints:
+    """For each uniform, the first id whose cumulative probability exceeds it; ascending ids."""
+    return first_above(np.sort(ranked), weights, uniforms, dtype=dtype)
+
+
+def first_above(
+    ids: Ints,
+    weights: Float64,
+    uniforms: Float64,
+    *,
+    total: float | None = None,
+    dtype: Any = float,
+) -> Ints:
+    """The first of the ids, in the order given, whose cumulative probability exceeds the uniform.
+
+    `weights` (V,) are probabilities up to the factor `total`, by default the sum over the ids.
+    """
+    kept = weights[ids]
+    edges = np.cumsum((kept / (kept.sum() if total is None else total)).astype(dtype), dtype=dtype)
+    limits = uniforms.astype(dtype) * (edges[-1] if total is None else dtype(1))
+    indices = np.searchsorted(edges, limits, side="right")
+    return ids[np.minimum(indices, np.flatnonzero(kept)[-1])]
+
+
 @dataclass(frozen=True)
 class Sampler:
     """A sampler by definition in float64; each field is a step that a convention replaces."""
 
+    CHAINED: ClassVar = ("options", "logits")
+
     options: Callable[[SamplingOptions], SamplingOptions] = lambda options: options
-    penalize: Callable[[Float64, Ints, float], Float64] = penalize
+    logits: Callable[[Float64], Float64] = lambda logits: logits
+    penalize: Callable[[Float64, Ints, SamplingOptions], Float64] = penalize_history
     greedy: Callable[[Float64, Float64], int] = highest
-    keep: Callable[[Ints, Float64, SamplingOptions], Ints] = keep
-    draw: Callable[[Ints, Float64, float], int] = draw
+    rank: Callable[[Float64, SamplingOptions], Ints] = rank
+    top_k: Callable[[Ints, Float64, SamplingOptions], Ints] = top_k
+    top_p: Callable[[Ints, Float64, SamplingOptions], Ints] = top_p
+    top_p_first: bool = False  # before top-k
+    draw: Callable[[Ints, Float64, Float64], Ints] = draw
 
     def __call__(
         self,
@@ -87,13 +86,47 @@ class Sampler:
             raise ValueError("the history contains ids outside the vocabulary")
         if options.temperature and (uniform is None or not 0 <= uniform < 1):
             raise ValueError(f"uniform must be in [0, 1), got {uniform!r}")
-        options = self.options(options)
-        scores = self.penalize(raw, ids, options.repetition_penalty)
+        uniforms = np.array([0.5 if uniform is None else uniform])
+        return int(self.ids(raw, ids, options, uniforms, {})[0])
+
+    def ids(
+        self,
+        logits: Float64,
+        history: Ints,
+        options: SamplingOptions,
+        uniforms: Float64,
+        memo: dict[Any, Any],
+    ) -> Ints:
+        """The id of each uniform.
+
+        `memo` keeps intermediate results by the steps that they depend on, for other samplers that
+        are asked the same.
+        """
+        before = self.options, self.logits, self.penalize
+        if before not in memo:
+            changed, raw = self.options(options), self.logits(logits)
+            memo[before] = changed, raw, self.penalize(raw, history, changed)
+        options, raw, scores = memo[before]
         if not options.temperature:
-            return self.greedy(scores, raw)
-        ranked = self.keep(np.argsort(-scores, kind="stable"), scores, options)
-        weights = softmax_weights(scores, options.temperature)
-        return self.draw(ranked, weights, 0.5 if uniform is None else uniform)
+            return np.full(len(uniforms), self.greedy(scores, raw))
+        filters = *before, self.rank, self.top_k, self.top_p, self.top_p_first
+        if filters not in memo:
+            memo[filters] = (
+                self._kept(scores, options),
+                softmax_weights(scores, options.temperature),
+            )
+        kept, weights = memo[filters]
+        return self.draw(kept, weights, uniforms)
+
+    def _kept(self, scores: Float64, options: SamplingOptions) -> Ints:
+        kept = self.rank(scores, options)
+        filters = (self.top_p, self.top_k) if self.top_p_first else (self.top_k, self.top_p)
+        for keep in filters:
+            kept = keep(kept, scores, options)
+        return kept
+
+
+LEAST_ENVELOPE = 1e-10  # no sample can be recovered where the envelope is not above this
 
 
 def overlap_add(frames: Float64, hop: int) -> Float64:
@@ -110,42 +143,8 @@ def envelope(window: Float64, count: int, hop: int) -> Float64:
     return overlap_add(np.tile(window**2, (1, count, 1)), hop)[0]
 
 
-def endless_envelope(window: Float64, count: int, hop: int) -> Float64:
-    blocks = -(-len(window) // hop)
-    period = np.pad(window**2, (0, blocks * hop - len(window))).reshape(blocks, hop).sum(axis=0)
-    return np.resize(period, len(envelope(window, count, hop)))
-
-
-def symmetric_window(config: IstftConfig) -> Float64:
-    """The window of filter design, whose first and last values are equal."""
-    size = config.win_length
-    if size < 2:
-        return periodic_window(config)
-    points = periodic_window(replace(config, n_fft=size - 1, win_length=size - 1, hop_length=1))
-    left = (config.n_fft - size) // 2
-    return np.pad(np.append(points, points[0]), (left, config.n_fft - size - left))
-
-
-def left_aligned_window(config: IstftConfig) -> Float64:
-    return np.roll(periodic_window(config), -((config.n_fft - config.win_length) // 2))
-
-
-def without_edges(bins: Complex128) -> Complex128:
-    return np.concatenate([0 * bins[..., :1], bins[..., 1:-1], 0 * bins[..., -1:]], axis=-1)
-
-
-def from_power_of_two(frames: Float64, config: IstftConfig) -> Float64:
-    """Frames computed with the next power of two samples, of which the nearest are taken."""
-    size = config.n_fft
-    if size & (size - 1) == 0 or not frames.size:
-        return frames
-    larger = 1 << size.bit_length()
-    wide = np.fft.irfft(np.fft.rfft(frames, axis=-1), larger, axis=-1) * larger / size
-    return wide[..., np.rint(np.arange(size) * larger / size).astype(int) % larger]
-
-
-def half_a_frame(config: IstftConfig, count: int) -> int:
-    return config.n_fft // 2
+def half_a_frame(config: IstftConfig, count: int) -> tuple[int, int]:
+    return config.n_fft // 2, config.n_fft // 2
 
 
 @dataclass(frozen=True)
@@ -155,13 +154,16 @@ class Istft:
     The result has the type of the spectrum.
     """
 
+    CHAINED: ClassVar = ("config", "bins", "frames", "samples")
+
+    config: Callable[[IstftConfig], IstftConfig] = lambda config: config
+    bins: Callable[[Complex128, IstftConfig], Complex128] = lambda bins, config: bins  # (B, T, F)
+    frames: Callable[[Float64, IstftConfig], Float64] = lambda frames, config: frames  # (B, T, n)
     window: Callable[[IstftConfig], Float64] = periodic_window
-    envelope: Callable[[Float64, int, int], Float64] = envelope
-    hop: Callable[[IstftConfig], int] = lambda config: config.hop_length
-    bins: Callable[[Complex128], Complex128] = lambda bins: bins  # (B, T, F)
-    frames: Callable[[Float64, IstftConfig], Float64] = lambda frames, config: frames
-    scale: Callable[[IstftConfig], float] = lambda config: 1.0
-    trim: Callable[[IstftConfig, int], int] = half_a_frame  # of T frames, at each end
+    synthesis: Callable[[Float64, Float64], Float64] = lambda frames, window: frames * window
+    envelope: Callable[[Float64, int, int], Float64] = envelope  # window, T, hop
+    trim: Callable[[IstftConfig, int], tuple[int, int]] = half_a_frame  # of T frames, at both ends
+    samples: Callable[[Float64, IstftConfig], Float64] = lambda samples, config: samples  # (B, N)
 
     def __call__(
         self,
@@ -173,22 +175,58 @@ class Istft:
     ) -> npt.NDArray[np.floating]:
         if length is not None and length < 0:
             raise ValueError(f"length must be at least 0, got {length}")
-        if endless_envelope(periodic_window(config), 1, config.hop_length).min() <= 1e-10:
+        if _least_envelope(config) <= LEAST_ENVELOPE:
             raise ValueError("the hop leaves gaps between the windows")
-        bins = self.bins(complex_bins(spectrum, config, layout))
-        count, hop, window = bins.shape[1], self.hop(config), self.window(config)
+        bins = complex_bins(spectrum, config, layout)
+        recovered, start, end = self.recovered(bins, config, {})
+        stop = recovered.shape[1] - end if length is None else start + length
+        samples = self.samples(recovered[:, start : max(stop, 0)], self.config(config))
+        missing = 0 if length is None else max(length - samples.shape[1], 0)
+        padded = np.pad(samples, ((0, 0), (0, missing)))
+        return padded.astype(np.asarray(spectrum).dtype)
+
+    def recovered(
+        self, bins: Complex128, config: IstftConfig, memo: dict[Any, Any]
+    ) -> tuple[Float64, int, int]:
+        """Samples (B, N) of bins (B, T, F), and how many to trim at the start and at the end.
+
+        `memo` keeps intermediate results by the steps that they depend on, for other stages that
+        are asked the same.
+        """
+        config = self.config(config)
+        before = self.config, self.bins, self.frames
+        if before not in memo:
+            memo[before] = self._frames(self.bins(bins, config), config)
+        frames = memo[before]
+        steps = *before, self.window, self.synthesis, self.envelope
+        if steps not in memo:
+            window, hop = self.window(config), config.hop_length
+            total = overlap_add(self.synthesis(frames, window), hop)
+            weights = self.envelope(window, frames.shape[1], hop)
+            reached = np.zeros_like(total)
+            memo[steps] = np.divide(total, weights, out=reached, where=weights > LEAST_ENVELOPE)
+        start, end = self.trim(config, frames.shape[1]) if config.center else (0, 0)
+        return memo[steps], start, end
+
+    def count(self, config: IstftConfig, frames: int) -> int:
+        """The number of samples of T frames."""
+        config = self.config(config)
+        kept = self.frames(np.zeros((1, frames, config.n_fft)), config).shape[1]
+        size = (kept - 1) * config.hop_length + config.n_fft if kept else 0
+        trimmed = sum(self.trim(config, kept)) if config.center else 0
+        return self.samples(np.zeros((1, max(size - trimmed, 0))), config).shape[1]
+
+    def _frames(self, bins: Complex128, config: IstftConfig) -> Float64:
         norm: Any = "ortho" if config.normalized else "backward"
         inverse = np.fft.irfft if config.onesided else np.fft.ifft
-        frames = self.frames(np.real(inverse(bins, config.n_fft, norm=norm)), config)
-        total, weights = overlap_add(frames * window, hop), self.envelope(window, count, hop)
-        recovered = np.zeros_like(total)
-        np.divide(total, weights, out=recovered, where=weights > 1e-10)
-        edge = self.trim(config, count) if config.center else 0
-        stop = total.shape[1] - edge if length is None else edge + length
-        kept = recovered[:, edge : max(stop, 0)] * self.scale(config)
-        missing = 0 if length is None else length - kept.shape[1]
-        padded = np.pad(kept, ((0, 0), (0, missing)))
-        return padded.astype(np.asarray(spectrum).dtype)
+        return self.frames(np.real(inverse(bins, config.n_fft, norm=norm)), config)
+
+
+def _least_envelope(config: IstftConfig) -> float:
+    """The smallest sum of squared windows, away from the ends."""
+    blocks = -(-config.n_fft // config.hop_length)
+    squares = envelope(periodic_window(config), 2 * blocks, config.hop_length)
+    return float(squares[config.n_fft :][: config.hop_length].min())
 
 
 def complex_bins(spectrum: npt.ArrayLike, config: IstftConfig, layout: str) -> Complex128:

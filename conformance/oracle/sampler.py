@@ -5,7 +5,8 @@ Decisions are computed in float64, intervals in decimals of 60 digits, random st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -34,24 +35,44 @@ def softmax_weights(scores: Float64, temperature: float) -> Float64:
         return np.exp((scores - scores.max()) / temperature)
 
 
-def reach(mass: Float64, top_p: float) -> int:
-    """How many ranked ids are kept: the last one is the id whose cumulative mass reaches p."""
-    return int(np.searchsorted(mass, top_p * mass[-1])) + 1
+def top_k(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
+    """The ranked ids that top-k keeps."""
+    return ranked[: options.top_k] if options.top_k else ranked
 
 
-def keep(
-    ranked: Ints,
-    scores: Float64,
-    options: SamplingOptions,
-    count: Callable[[Float64, float], int] = reach,
-) -> Ints:
-    """The ranked ids that top-k and then top-p keep."""
-    if options.top_k:
-        ranked = ranked[: options.top_k]
-    if options.top_p < 1:
-        mass = np.cumsum(softmax_weights(scores, options.temperature)[ranked])
-        ranked = ranked[: count(mass, options.top_p)]
-    return ranked
+def top_p(ranked: Ints, scores: Float64, options: SamplingOptions) -> Ints:
+    """The ranked ids that top-p keeps: the last one is the id whose cumulative mass reaches p."""
+    if options.top_p == 1:
+        return ranked
+    mass = np.cumsum(softmax_weights(scores, options.temperature)[ranked])
+    return ranked[: int(np.searchsorted(mass, options.top_p * mass[-1])) + 1]
+
+
+def _edges(scores: Float64, options: SamplingOptions) -> tuple[Ints, Float64]:
+    """The ids that can be drawn, ascending, and the edges of their intervals of uniforms."""
+    ranked = np.argsort(-scores, kind="stable")
+    kept = np.sort(top_p(top_k(ranked, scores, options), scores, options))
+    weights = softmax_weights(scores, options.temperature)[kept]
+    return kept, np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
+
+
+def widest_intervals(
+    logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, error: float
+) -> tuple[Float64, Float64]:
+    """The lowest and the highest uniforms that may draw each id (V,).
+
+    The cumulative probabilities may be off by `error`, at top-p and at the draw. An id that cannot
+    be drawn has no uniforms: from inf to -inf.
+    """
+    seen = np.asarray(history, np.int64)
+    scores = penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
+    lowest, highest = np.full(len(scores), np.inf), np.full(len(scores), -np.inf)
+    ps = (options.top_p - error, options.top_p + error) if options.top_p < 1 else (1.0,)
+    for p in ps:
+        kept, edges = _edges(scores, replace(options, top_p=min(max(p, 1e-12), 1.0)))
+        lowest[kept] = np.minimum(lowest[kept], edges[:-1] - error)
+        highest[kept] = np.maximum(highest[kept], edges[1:] + error)
+    return lowest, highest
 
 
 class Decision(NamedTuple):
@@ -71,13 +92,11 @@ def decide(
     """The id that logits (V,) give after a history."""
     seen = np.asarray(history, np.int64)
     scores = penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
-    ranked = np.argsort(-scores, kind="stable")
     if options.temperature == 0:
+        ranked = np.argsort(-scores, kind="stable")
         return Decision(int(ranked[0]), float(scores[ranked[0]] - scores[ranked[1]]))
     assert uniform is not None
-    kept = np.sort(keep(ranked, scores, options))
-    weights = softmax_weights(scores, options.temperature)[kept]
-    edges = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
+    kept, edges = _edges(scores, options)
     index = int(np.searchsorted(edges[1:-1], uniform, side="right"))
     margin = min(uniform - edges[index], edges[index + 1] - uniform)
     return Decision(int(kept[index]), float(margin))
