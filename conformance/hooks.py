@@ -147,10 +147,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
 
 
 def _subject(item: pytest.Item) -> str:
+    from conformance.selection import SELECTION
+
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     if "backend" in parameters:
         name, model = parameters["backend"]
-        return f"{name}-{model.name}"
+        return f"{name}-{item.config.stash[SELECTION].label(model)}"
     stages = [value for name, value in parameters.items() if name.endswith("_stage")]
     return stages[0] if stages else "shared"
 
@@ -214,6 +216,15 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         journal.note("finish", record)
 
 
+def pytest_report_teststatus(
+    report: pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    """No progress is shown of tests that do not apply, which may be hundreds."""
+    if getattr(report, "not_applicable", False) and config.option.verbose <= 0:
+        return "skipped", "", ""
+    return None
+
+
 def _fail(report: pytest.TestReport, message: str) -> None:
     report.outcome = "failed"
     report.longrepr = message
@@ -228,6 +239,7 @@ def _record_skip(
     listed = skips.reason(record.requirements)
     if call.excinfo is not None and call.excinfo.errisinstance(skips.NotDeclared):
         record.verdict, record.message = "not-applicable", given
+        report.not_applicable = True  # type: ignore[attr-defined]
     elif listed is not None:
         record.verdict, record.message = "skipped", listed
     else:
@@ -265,15 +277,37 @@ def _repeat_command(item: pytest.Item) -> str:
     if PACKAGE in item.path.parents:
         path = ".".join(item.path.relative_to(PACKAGE.parent).with_suffix("").parts)
     # `python -m` puts the current folder on the path, where a port may be.
-    words = ["python", "-m", "pytest", "--pyargs", f"{path}::{name}"]
+    words = ["python", "-m", "pytest", "--pyargs", f"{path}::{name}", *_subject_options(item)]
     for option_name, settings in OPTIONS.items():
         value = option(item.config, option_name.replace("-", "_"))
-        if value is None or option_name in ("requirement", "report-dir"):
+        if value is None or option_name in _NOT_REPEATED:
             continue
-        for each in value if settings.get("action") == "append" else [value]:
-            is_path = settings.get("metavar") in ("DIR", "FILE") and Path(each).exists()
-            words += [f"--{option_name}", str(Path(each).resolve() if is_path else each)]
+        is_path = settings.get("metavar") in ("DIR", "FILE") and Path(value).exists()
+        words += [f"--{option_name}", os.path.abspath(value) if is_path else str(value)]
     return shlex.join(words)
+
+
+_NOT_REPEATED = ("backend", "model", "only-model", "requirement", "report-dir")
+
+
+def _subject_options(item: pytest.Item) -> list[str]:
+    """The backend and the model of one test, or those of the run for a test without a backend."""
+    from conformance.golden.packs import fixture_models
+    from conformance.selection import SELECTION, namesakes
+
+    chosen = item.config.stash[SELECTION]
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    backends, models = chosen.backends, chosen.named
+    if "backend" in parameters:
+        name, model = parameters["backend"]
+        # Models of one name are told apart by the names of the folders above.
+        alike = namesakes(model, {other for _, other in chosen.subjects()})
+        backends, models = [name], [model, *sorted(alike)]
+    known = fixture_models()
+    names = [model.name if model in known else str(model) for model in models]
+    words = [word for name in backends for word in ("--backend", name)]
+    words += [word for name in names for word in ("--model", name)]
+    return words + (["--only-model"] if names else [])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the terminal's summary
@@ -316,7 +350,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     evidence = config.stash[JOURNAL].evidence
     if evidence.collected:
-        _write_sections(terminalreporter, sections(evidence))
+        _write_sections(terminalreporter, sections(evidence, full=config.option.verbose >= 0))
 
 
 def _write_sections(reporter: Any, found: Iterable[Section]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ from conformance import entry_point, hooks
 from conformance.hooks import JOURNAL, RECORD, requirements_of
 from conformance.judging.skips import NotDeclared
 from conformance.options import OPTIONS, option
-from conformance.report.evidence import Facts
+from conformance.report.evidence import decode, encode
 
 if TYPE_CHECKING:
     from conformance.judging.judge import Judge
     from conformance.judging.vectors import Vectors
+    from conformance.selection import Selection
     from conformance.subject import Subject
     from soprano.backends import Backend
     from soprano.stages import Stages
@@ -31,6 +33,7 @@ _PACKAGE = Path(__file__).parent
 _META, _SPEED = _PACKAGE / "meta", _PACKAGE / "speed"
 _BENCHMARKS = pytest.StashKey[bool]()
 _SUBJECT = pytest.StashKey["Subject"]()
+_SELECTED = "conformance_selection"  # the key by which workers of pytest-xdist are told
 
 # A stage fixture is parametrised over the implementations under test: "shared", this package's
 # own, where a built-in backend is judged, and every third-party backend.
@@ -73,21 +76,37 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Reject unknown names before anything is collected or a worker is started."""
+    """Reject unknown names, and ports that cannot be judged, before anything is collected."""
+    from conformance.selection import SELECTION, open_each, placeholders, select
+    from soprano.synthesis import DEFAULT_MODEL
+
     config = session.config
-    if option(config, "backend"):
-        _backends(config)
-    if option(config, "model"):
-        _models(config)
     if wanted := option(config, "requirement"):
         from conformance.contract.reader import requirements
 
         for prefix in wanted:
             if not any(name.startswith(prefix) for name in requirements()):
                 raise pytest.UsageError(f"the contract has no requirement named {prefix}")
-    if not hasattr(config, "workerinput"):  # once, not in every worker of pytest-xdist
-        for name in _third_party(config):
-            _try_to_open(config, name)
+    if hooks.is_worker(config):  # the main process has opened the ports
+        config.stash[SELECTION] = decode(config.workerinput[_SELECTED])  # type: ignore[attr-defined]
+        return
+    chosen = config.stash[SELECTION] = select(
+        config, DEFAULT_MODEL if config.stash[_BENCHMARKS] else None
+    )
+    journal = config.stash[JOURNAL]
+    if not config.option.collectonly and not config.stash[_BENCHMARKS]:
+        journal.note("select", placeholders(config, chosen))
+        hooks.write_report(config)
+    open_each(config, config.stash[_SUBJECT], chosen, partial(journal.note, "open"))
+    journal.note("leave_out", chosen.not_covered)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist what is selected."""
+    from conformance.selection import SELECTION
+
+    node.workerinput[_SELECTED] = encode(node.config.stash[SELECTION])
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -110,96 +129,31 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def _models(config: pytest.Config) -> list[Path]:
-    from conformance.golden.packs import fixture_models
-    from soprano.checkpoint.folder import locate
-    from soprano.errors import ModelError
-    from soprano.synthesis import DEFAULT_MODEL
+def _selection(config: pytest.Config) -> Selection:
+    from conformance.selection import SELECTION
 
-    named = option(config, "model")
-    if not named and config.stash[_BENCHMARKS]:
-        named = [DEFAULT_MODEL]
-    if not named:
-        return fixture_models()
-    fixtures = {path.name: path for path in fixture_models()}
-    models: list[Path] = []
-    for name in named:
-        folder = Path(name)
-        # An interrupted export leaves a hidden folder.
-        inside = sorted(path.parent for path in folder.glob("[!.]*/config.json"))
-        try:
-            if inside and not (folder / "config.json").exists():
-                models += inside
-            else:
-                models.append(fixtures.get(name) or locate(name))
-        except ModelError as error:
-            raise pytest.UsageError(str(error)) from None
-    return models
+    return config.stash[SELECTION]
 
 
-def _backends(config: pytest.Config) -> list[str]:
-    from soprano.backends import backend_names, installed_backends
-
-    names = option(config, "backend") or installed_backends()
-    if not names:
-        raise pytest.UsageError("no backend is installed: nothing would be judged")
-    for name in names:
-        if ":" not in name and name not in backend_names():
-            known = ", ".join(backend_names())
-            raise pytest.UsageError(f"no backend {name!r}; known: {known}, or package:factory")
-    return list(names)
-
-
-def _third_party(config: pytest.Config) -> list[str]:
-    from soprano.backends import BUILT_IN
-
-    return [name for name in _backends(config) if name not in BUILT_IN]
-
-
-_PROTOCOL = ("name", "config", "capabilities", "attest", "prefill", "step", "decode", "close")
-
-
-def _try_to_open(config: pytest.Config, name: str) -> None:
-    """Open a port once; one sentence instead of an error in every test if this fails."""
-    model = _models(config)[0]
-    try:
-        opened = config.stash[_SUBJECT].open_backend(
-            name, model, option(config, "precision") or "fp32", option(config, "threads")
-        )
-    except Exception as error:  # whatever a port raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise pytest.UsageError(
-            f"backend {name} cannot open {model.name}: {type(error).__name__}: {reason}"
-        ) from None
-    missing = [member for member in _PROTOCOL if not hasattr(opened, member)]
-    if not missing:
-        able = opened.capabilities
-        optional = ("fork", "select", "join")
-        missing = [m for m in optional if getattr(able, m, False) and not hasattr(opened, m)]
-    if missing:
-        raise pytest.UsageError(f"backend {name} lacks {', '.join(missing)} of the protocol")
-    opened.close()
-
-
-def _implementations(config: pytest.Config) -> list[str]:
+def _implementations(chosen: Selection) -> list[str]:
     """Whose text, tokenizer, sampler and ISTFT are judged."""
-    ports = _third_party(config)
-    return [*(["shared"] if len(ports) < len(_backends(config)) else []), *ports]
+    ports = chosen.third_party
+    return [*(["shared"] if len(ports) < len(chosen.backends) else []), *ports]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = _PACKAGE in metafunc.definition.path.parents
     if not own and metafunc.definition.get_closest_marker("requirement") is None:
         return  # another project's fixtures may have the same names
-    config = metafunc.config
+    chosen = _selection(metafunc.config)
     if "backend" in metafunc.fixturenames:
-        subjects = [(name, model) for name in _backends(config) for model in _models(config)]
+        subjects = chosen.subjects()
         if not subjects:
             raise pytest.UsageError("no model: nothing would be judged")
-        ids = [f"{name}-{model.name}" for name, model in subjects]
+        ids = [f"{name}-{chosen.label(model)}" for name, model in subjects]
         metafunc.parametrize("backend", subjects, ids=ids, indirect=True, scope="session")
     for fixture in set(_STAGE_FIXTURES) & set(metafunc.fixturenames):
-        metafunc.parametrize(fixture, _implementations(config), indirect=True, scope="session")
+        metafunc.parametrize(fixture, _implementations(chosen), indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -223,19 +177,13 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest, subject: Subject) -> Iterator[Backend]:
     """The backend under test, opened on one model."""
-    from soprano.stages import OWN_STAGES
+    from conformance.opening import facts_of, open_subject
 
     name, model = request.param
-    config = request.config
-    opened = subject.open_backend(
-        name, model, option(config, "precision") or "fp32", option(config, "threads")
-    )
-    attested = {
-        field: {"value": attested.value, "how": attested.how}
-        for field, attested in opened.attest().items()
-    }
-    own = [stage for stage in (*OWN_STAGES, "synthesize", "stream") if hasattr(opened, stage)]
-    config.stash[JOURNAL].note("describe", f"{name}-{model.name}", Facts(attested, own, {}))
+    opened = open_subject(request.config, subject, name, model)
+    label = _selection(request.config).label(model)
+    facts = facts_of(opened, model)
+    request.config.stash[JOURNAL].note("describe", f"{name}-{label}", facts)
     yield opened
     opened.close()
 
@@ -315,9 +263,11 @@ def _implementation(request: pytest.FixtureRequest, method: str, shared: Any) ->
     """The shared stage, or a backend's method in its place."""
     if request.param == "shared":
         return shared
-    opened = request.getfixturevalue("subject").open_backend(
-        request.param, _models(request.config)[0]
-    )
+    from conformance.opening import open_subject
+
+    model = _selection(request.config).models(request.param)[0]
+    subject = request.getfixturevalue("subject")
+    opened = open_subject(request.config, subject, request.param, model)
     if not hasattr(opened, method):
         raise NotDeclared(f"{request.param} has no {method} of its own")
     return getattr(opened, method)
@@ -326,7 +276,7 @@ def _implementation(request: pytest.FixtureRequest, method: str, shared: Any) ->
 @pytest.fixture(scope="session")
 def shared(subject: Subject, request: pytest.FixtureRequest) -> Stages:
     """The shared stages, for tests that need no networks."""
-    return subject.stages(_shared_stages(subject, _models(request.config)[0]))
+    return subject.stages(_shared_stages(subject, _selection(request.config).subjects()[0][1]))
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,8 @@ CONFORMANCE_LAYERS = (
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},
+    {"opening"},
+    {"selection"},
     {"entry_point", "hooks"},
     {"plugin"},
     {"faults", "laws"},

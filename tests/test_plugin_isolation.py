@@ -135,7 +135,7 @@ def test_an_unrelated_project_sees_no_option_of_the_suite(python, tmp_path):
 def test_a_run_that_requests_the_suite_has_its_options(tmp_path, arguments):
     status, output = run(sys.executable, tmp_path, *arguments, "--help")
     assert status == 0, output
-    assert all(f"{name}=" in output for name in OPTIONS)
+    assert all(name in output for name in OPTIONS)
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
