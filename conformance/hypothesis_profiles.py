@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.strategies import DataObject
 
 from conformance.judging.sequences import short
-from conformance.report.failures import Input
+from conformance.report.failures import stating
 
 EXPLORE = "explore"
 _EXPLORED = 3  # factor of the number of examples
@@ -61,17 +61,16 @@ def _with_input(test: Callable[..., None], fixtures: frozenset[str]) -> Callable
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            test(*args, **kwargs)
-        except Exception as error:
-            given = signature.bind(*args, **kwargs).arguments
-            stated = [
+        __tracebackhide__ = True
+
+        def describe() -> str:
+            return ", ".join(
                 f"{name} = {short(value)}"
-                for name, value in given.items()
+                for name, value in signature.bind(*args, **kwargs).arguments.items()
                 if name not in fixtures and not isinstance(value, DataObject)
-            ]
-            if stated:
-                error.add_note(Input(", ".join(stated)))
-            raise
+            )
+
+        with stating(describe):
+            test(*args, **kwargs)
 
     return run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,26 +32,11 @@ class Judge:
     def __init__(self, record: TestRecord, config: DecoderConfig | None = None) -> None:
         self._evidence = record
         self._config = config
-        self._faults: list[str] | None = None  # of the comparisons that are made together
+        self.faults: list[str] | None = None  # of the comparisons that are made together
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Make all comparisons of the block, then fail once with every fault."""
-        __tracebackhide__ = True
-        if self._faults is not None:
-            yield
-            return
-        self._faults = faults = []
-        try:
-            yield
-        except Exception as error:
-            if not faults:
-                raise
-            faults.append(f"then {type(error).__name__}: {error}")
-        finally:
-            self._faults = None
-        if faults:
-            raise AssertionError("\n".join(faults))
+    def together(self) -> AbstractContextManager[None]:
+        """Make all comparisons of a block, then fail once with every fault."""
+        return _Together(self) if self.faults is None else nullcontext()
 
     def equal(self, quantity: str, actual: Any, expected: Any) -> None:
         """Exact equality of integers, strings and sequences of them."""
@@ -233,10 +218,28 @@ class Judge:
         self._evidence.deviated += claims
         if claims:
             return True
-        if self._faults is None:
+        if self.faults is None:
             raise AssertionError(str(comparison))
-        self._faults.append(str(comparison))
+        self.faults.append(str(comparison))
         return False
+
+
+class _Together(AbstractContextManager[None]):
+    """The block of `Judge.together`; a class, whose frames pytest can leave out of a traceback."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    def __enter__(self) -> None:
+        self.judge.faults = []
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        __tracebackhide__ = True
+        faults, self.judge.faults = self.judge.faults or [], None
+        if faults and isinstance(error, Exception):
+            faults.append(f"then {type(error).__name__}: {error}")
+        if faults and (error is None or isinstance(error, Exception)):
+            raise AssertionError("\n".join(faults)) from error
 
 
 def _challenge(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from conformance.golden.inputs import sequence
 from conformance.golden.observations import prefill_and_step, prefill_one
 from conformance.hypothesis_profiles import examples
+from conformance.report.failures import stating
 from soprano.backends import Output
 from soprano.errors import BackendError
 from soprano.generate import pad
@@ -225,6 +226,7 @@ class Batches:
         self.backend, self.data, self.known = backend, data, known
         self.one_id = st.integers(0, backend.config.language_model.vocab_size - 1)
         self.batches = []
+        self.calls = []  # in words
         self.prefill()
 
     def operations(self):
@@ -251,6 +253,7 @@ class Batches:
         )
         most = 6 if self.backend.capabilities.batch else 1
         rows = self.data.draw(st.lists(prompt, min_size=1, max_size=most), label="prefill")
+        self.calls.append(f"prefill lengths {', '.join(str(len(row)) for row in rows)}")
         output = self.backend.prefill(*pad(rows))
         self.batches.append((rows, output, output.state))
 
@@ -259,6 +262,7 @@ class Batches:
         for _ in range(self.data.draw(st.sampled_from([1, 1, 3]), label="steps")):
             following = st.lists(self.one_id, min_size=len(rows), max_size=len(rows))
             ids = self.data.draw(following, label="step")
+            self.calls.append("step")
             output = self.backend.step(np.array(ids), state)
             rows = [[*row, i] for row, i in zip(rows, ids, strict=True)]
             state = output.state
@@ -266,6 +270,7 @@ class Batches:
 
     def fork(self):
         rows, output, state = self.take()
+        self.calls.append("fork")
         self.batches.append((rows, None, self.backend.fork(state)))
         self.batches.append((rows, output, state))
 
@@ -273,11 +278,13 @@ class Batches:
         rows, _, state = self.take()
         indices = st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=len(rows) + 1)
         kept = self.data.draw(indices, label="select")
+        self.calls.append(f"select rows {', '.join(map(str, kept))} of {len(rows)}")
         self.batches.append(([rows[i] for i in kept], None, self.backend.select(state, kept)))
 
     def join(self):
         if len(self.batches) > 1:
             (first, _, one), (second, _, two) = self.take(), self.take()
+            self.calls.append(f"join {len(first)} and {len(second)} rows")
             self.batches.append((first + second, None, self.backend.join(one, two)))
 
 
@@ -287,16 +294,17 @@ class Batches:
 def test_any_cache_operations_equal_one_prefill(backend, vectors, judge_outputs, data):
     program = Batches(backend, data, vectors.arrays["long ids"].tolist())
     operations = st.lists(st.sampled_from(program.operations()), max_size=10)
-    for operation in data.draw(operations, label="program"):
-        operation()
-    for rows, output, state in program.batches:
-        if output is None:  # there is no output since the rows were forked, selected or joined
-            output = backend.step(np.zeros(len(rows), np.int64), state)
-            rows = [[*row, 0] for row in rows]
-        for group in distinguishable_groups(rows):
-            actual = Output(output.logits[group], output.hidden[group], None)
-            expected = stacked([prefill_one(backend, rows[index]) for index in group])
-            judge_outputs("program", actual, expected)
+    with stating(lambda: "; ".join(program.calls)):
+        for operation in data.draw(operations, label="program"):
+            operation()
+        for rows, output, state in program.batches:
+            if output is None:  # there is no output since the rows were forked, selected or joined
+                output = backend.step(np.zeros(len(rows), np.int64), state)
+                rows = [[*row, 0] for row in rows]
+            for group in distinguishable_groups(rows):
+                actual = Output(output.logits[group], output.hidden[group], None)
+                expected = stacked([prefill_one(backend, rows[index]) for index in group])
+                judge_outputs("program", actual, expected)
 
 
 def distinguishable_groups(rows):

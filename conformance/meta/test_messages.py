@@ -304,7 +304,7 @@ def test_a_property_states_its_smallest_input(judge, law, message):
     assert any("test case" in note or "example" in note for note in raised.value.__notes__)
     failures.keep_own_notes(raised.value)
     (note,) = raised.value.__notes__
-    assert message.endswith(f"; input: {note}")
+    assert message.endswith(f"; {note}")
 
 
 def test_a_property_that_fails_only_once_is_said_to_vary(judge):

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class Input(str):
     """A note on an exception: the input of a property, the smallest for which it fails."""
+
+
+@contextmanager
+def stating(describe: Callable[[], str]) -> Iterator[None]:
+    """Exceptions of the block carry the input as a note."""
+    try:
+        yield
+    except Exception as error:
+        if text := describe():
+            error.add_note(Input(f"input: {text}"))
+        raise
 
 
 def message(error: BaseException) -> str:
@@ -16,7 +30,7 @@ def message(error: BaseException) -> str:
         text = f"{type(cause).__name__}: {text}".removesuffix(": ")
     if inputs := [note for note in getattr(cause, "__notes__", ()) if isinstance(note, Input)]:
         first, newline, rest = text.partition("\n")
-        text = f"{first}; input: {inputs[-1]}{newline}{rest}"
+        text = f"{'; '.join([first, *inputs])}{newline}{rest}"
     return f"fails, and passes with the same input: {text}" if varying else text
 
 
