@@ -50,7 +50,7 @@ def test_every_thread_count_matches_the_oracle(
 ):
     name, precision = request.node.callspec.params["backend"][0], backend.capabilities.precision
     before = backend.attest()["threads"].value
-    opened = subject.open_backend(name, model, precision, threads)
+    opened = subject.open(name, model, precision, threads)
     try:
         observed = observe_prefill(opened, vectors.arrays)
         observed |= observe_spectra(subject.stages_of(opened, model), vectors.arrays)
@@ -58,6 +58,8 @@ def test_every_thread_count_matches_the_oracle(
         opened.close()
         if before.isdigit():  # PyTorch has one thread pool per process
             subject.open_backend(name, model, precision, int(before)).close()
-    for quantity, actual in observed.items():
-        limit = vectors.limit(quantity)
-        judge.close(quantity, actual, vectors.arrays[quantity], limit, decoys=(actual[::-1],))
+    with judge.together():
+        for quantity, actual in observed.items():
+            expected, limit = vectors.arrays[quantity], vectors.limit(quantity)
+            places = vectors.places(quantity)
+            judge.close(quantity, actual, expected, limit, decoys=(actual[::-1],), places=places)

@@ -17,7 +17,7 @@ _BRIEF_ROWS, _BRIEF_WIDTH = 12, 110  # then: requirements or quantities, and cha
 Section = tuple[str, list[str]]  # title and lines
 
 
-def sections(evidence: Evidence, *, full: bool = True) -> Iterator[Section]:
+def sections(evidence: Evidence, *, full: bool) -> Iterator[Section]:
     """Everything but the end, which states the first failing stage.
 
     If many requirements failed, all of it fits on a screen, unless it is to be `full`.
