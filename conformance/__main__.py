@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,8 +26,9 @@ def _require(extra: str, *modules: str) -> None:
 
 def _options_of_the_suite() -> str:
     """The suite's options, for the help text of a command that passes them to pytest."""
-    rows = (f"--{name} {o.get('metavar', 'N')}" for name, o in OPTIONS.items())
-    helps = (o["help"] for o in OPTIONS.values())
+    own = {name: o for name, o in OPTIONS.items() if name != "report-dir"}
+    rows = (f"--{name} {'' if 'const' in o else o.get('metavar', 'N')}" for name, o in own.items())
+    helps = (o["help"] for o in own.values())
     return "\b\n" + "\n".join(f"{row:20} {text}" for row, text in zip(rows, helps, strict=True))
 
 
@@ -36,25 +36,36 @@ def _options_of_the_suite() -> str:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog=_options_of_the_suite(),
 )
+@click.option(
+    "--report-dir",
+    "folder",
+    metavar="DIR",
+    envvar="CONFORMANCE_REPORT_DIR",
+    default="conformance-report",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where to write conformance.json and junit.xml.",
+)
 @click.pass_context
-def run(context: click.Context) -> None:
+def run(context: click.Context, folder: Path) -> None:
     """Run the suite on a port; takes its options (below) and those of pytest.
 
-    Writes conformance.json and junit.xml into --report-dir (default: conformance-report).
-    Exit status: 0 every requirement holds, 1 one does not, 2 nothing was judged.
+    Exit status: 0 every requirement holds, 1 one does not, 2 nothing was judged, 130 interrupted.
     """
-    import pytest
+    from conformance.report.json_document import prepare_folder
+    from conformance.supervisor import INTERRUPTED, supervise
 
+    try:
+        if not {"--collect-only", "--co"} & {*context.args}:
+            prepare_folder(folder)
+    except OSError as error:
+        click.echo(f"conformance: --report-dir {folder}: {error.strerror}", err=True)
+        sys.exit(2)
     # The verdicts say what failed; `--tb=short` adds pytest's own account of every test.
-    arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN"]
-    # This command has imported parts of the package before pytest could rewrite their assertions.
-    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    arguments += ["--pyargs", "conformance", *context.args]
-    named = any(argument.split("=")[0] == "--report-dir" for argument in context.args)
-    if not named and "CONFORMANCE_REPORT_DIR" not in os.environ:
-        arguments += ["--report-dir", "conformance-report"]
-    status = pytest.main(arguments)
-    sys.exit(int(status) if status in (0, 1) else 2)
+    arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN", "--pyargs", "conformance"]
+    arguments += [*context.args, "--report-dir", str(folder)]
+    status = supervise([sys.executable, "-m", "pytest", *arguments])
+    sys.exit(status if status in (0, 1, INTERRUPTED) else 2)
 
 
 @cli.command()

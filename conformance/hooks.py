@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pytest
 from conformance.options import OPTIONS, option
 from conformance.report import failures
 from conformance.report.evidence import Journal, decode, encode
+from conformance.supervisor import JOURNAL_FILE, follow_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 RECORD = pytest.StashKey["TestRecord"]()
 JOURNAL = pytest.StashKey[Journal]()
-# The file of the journal, in a run whose parent reports if its process ends.
-JOURNAL_FILE = "CONFORMANCE_JOURNAL"
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
 _SENT = pytest.StashKey[set[str]]()  # subjects whose facts a worker of pytest-xdist has sent
 _PLANS = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
@@ -35,8 +33,12 @@ _PLAN = "conformance_plan"  # the file by which such a worker states what it col
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    from conformance.report.json_document import prepare_folder
+
     path = os.environ.pop(JOURNAL_FILE, None)  # not for the processes that this one starts
     config.stash[JOURNAL] = Journal(Path(path) if path else None)
+    if path:
+        follow_parent()
     config.stash[_SENT] = set()
     folder = option(config, "report_dir")
     if not folder or config.option.collectonly or is_worker(config):
@@ -48,18 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
     except OSError as error:
         raise pytest.UsageError(f"--report-dir {folder}: {error.strerror}") from None
     config.stash[JOURNAL].note("begin", os.path.abspath(folder))
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report, without the report of an earlier run.
-
-    Raises:
-        OSError: the report cannot be written there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("conformance.json", "junit.xml"):
-        (folder / name).touch()
-        (folder / name).unlink()
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -319,8 +309,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Any:
     if is_worker(config) or config.option.collectonly:
         return (yield)
     journal = config.stash[JOURNAL]
-    if journal.file:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent repeats what the terminal sends
     _judge(session, exitstatus)
     result = yield
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -337,7 +325,7 @@ def _judge(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     evidence = config.stash[JOURNAL].evidence
     why = "interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run ended"
-    why = str(session.shouldfail or session.shouldstop or why)
+    why = str(session.shouldfail or session.shouldstop or why) + evidence.during()
     write_report(config, f"not run: {why if evidence.collected else 'no test was collected'}")
     results = by_subject(evidence.judged()).values() if evidence.collected else ()
     verdicts = [entry["verdict"] for result in results for entry in result.values()]

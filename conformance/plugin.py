@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,6 +21,7 @@ from conformance.hooks import JOURNAL, RECORD, requirements_of
 from conformance.judging.skips import NotDeclared
 from conformance.options import OPTIONS, option
 from conformance.report.evidence import decode, encode
+from conformance.supervisor import INTERRUPTED, JOURNAL_FILE, supervise
 
 if TYPE_CHECKING:
     from conformance.judging.judge import Judge
@@ -73,6 +76,27 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("benchmarks run in one process: omit -n")
         config.addinivalue_line("python_functions", "bench_")
         config.pluginmanager.register(saved_runs, "conformance.speed.saved_runs")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Run the same command in a child process if a port is judged, which may end its process."""
+    from soprano.backends import BUILT_IN
+
+    named = option(config, "backend") or []
+    idle = any(config.getoption(name, False) for name in ("collectonly", "usepdb", "trace"))
+    if idle or all(name in BUILT_IN for name in named) or not _is_command(config):
+        return None
+    status = supervise([sys.executable, *sys.orig_argv[1:]])
+    return int(pytest.ExitCode.INTERRUPTED) if status == INTERRUPTED else status
+
+
+def _is_command(config: pytest.Config) -> bool:
+    """Whether this process is the command `pytest` or `python -m pytest`, not yet supervised."""
+    arguments = list(config.invocation_params.args)
+    program = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
+    started = program == ["-m", "pytest"] or (len(program) == 1 and Path(*program).stem == "pytest")
+    return started and sys.argv[1:] == arguments and JOURNAL_FILE not in os.environ
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

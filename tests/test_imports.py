@@ -28,6 +28,7 @@ FILES = 25  # the most in one folder
 # Modules and folders of a package, each of which imports only from the groups before its own.
 SOPRANO_LAYERS = (
     {"errors"},
+    {"forked"},
     {"config"},
     {"audio_files", "checkpoint", "hallucination", "memory_pages", "sampling", "stft", "text"},
     {"audio", "onnx_graphs", "reference", "tokenizer"},
@@ -45,7 +46,7 @@ CONFORMANCE_LAYERS = (
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},
-    {"opening"},
+    {"opening", "supervisor"},
     {"selection"},
     {"entry_point", "hooks"},
     {"plugin"},

@@ -87,11 +87,16 @@ class Evidence:
 
     def process_ended(self, reason: str) -> None:
         """The process of the run has ended: whatever ran is blamed."""
-        blamed = list(self.running)
-        for node in blamed:
+        during = self.during()
+        for node in list(self.running):
             self.crash(node, reason)
-        during = ", ".join(blamed) or (f"opening {self.opening}" if self.opening else "")
-        self.end(f"process ended: {reason}{during and f' during {during}'}")
+        self.end(f"process ended: {reason}{during}")
+
+    def during(self) -> str:
+        """What is being done, for a message."""
+        if self.running:
+            return f" during {', '.join(self.running)}"
+        return f" while opening {self.opening}" if self.opening else ""
 
 
 class Journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -38,6 +39,20 @@ def document(evidence: Evidence) -> dict[str, Any]:
         },
         "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
     }
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a report, without the report of an earlier run.
+
+    Raises:
+        OSError: the report cannot be written there.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("conformance.json", "junit.xml"):
+        (folder / name).touch()
+        (folder / name).unlink()
 
 
 def write(evidence: Evidence) -> None:

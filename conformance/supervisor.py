@@ -1,0 +1,122 @@
+"""pytest in a child process: a port that ends its process leaves a report and an exit status.
+
+The child keeps a journal; if it ends before it has reported, the parent reports from the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from conformance.report.evidence import STATUS, Evidence, replay
+
+JOURNAL_FILE = "CONFORMANCE_JOURNAL"  # the variable by which a child knows its journal
+INTERRUPTED = 130  # the exit status after Ctrl-C
+_FAILED, _NOTHING_JUDGED = 1, 2
+_GRACE = 1.0  # seconds in which a signal that the terminal sends to both processes is handled
+
+
+def supervise(command: Sequence[str]) -> int:
+    """Run a command that runs pytest; its exit status, which is 0 only if its report is complete.
+
+    A status of pytest is passed on, except that an interrupt gives 130.
+    """
+    sys.stdout.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder) / "journal"
+        child = subprocess.Popen(command, env=os.environ | {JOURNAL_FILE: str(journal)})
+        interrupted = _wait(child)
+        status = _status(journal, child.returncode)
+    return INTERRUPTED if interrupted else status
+
+
+def _wait(child: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end of the child; whether it was interrupted."""
+    interrupts = 0
+    with _passed_on(signal.SIGTERM, child):
+        while True:
+            try:
+                child.wait(_GRACE if interrupts == 1 else None)
+                return interrupts > 0
+            except subprocess.TimeoutExpired:
+                interrupts += 1
+                child.send_signal(signal.SIGINT)  # the terminal did not send it to the child
+            except KeyboardInterrupt:
+                interrupts += 1
+                if interrupts > 2:
+                    child.kill()
+
+
+@contextmanager
+def _passed_on(number: int, child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass a signal on to the child, which would otherwise outlive its parent."""
+    before = signal.signal(number, lambda *_: child.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _status(journal: Path, returned: int) -> int:
+    """The exit status of a run whose process has ended with another."""
+    path = journal.with_suffix(STATUS)
+    if path.exists():
+        status = int(path.read_text(encoding="ascii"))
+        if status or not returned:
+            return status
+        print(f"the process ended after the last test: {_reason(returned)}")
+        return _FAILED
+    evidence = replay(journal)
+    if returned >= 0 and not evidence.records:
+        return returned  # a wrong call, or one that runs no test
+    return _report(evidence, _reason(returned))
+
+
+def _reason(returned: int) -> str:
+    if returned >= 0:
+        return f"exit status {returned}"
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(-returned, f"signal {-returned}")
+
+
+def _report(evidence: Evidence, reason: str) -> int:
+    """Report in place of a process that has ended."""
+    from conformance.report.json_document import write
+    from conformance.report.terminal import end, sections
+
+    evidence.process_ended(reason)
+    if evidence.folder and evidence.records:
+        write(evidence)
+    print()
+    if not evidence.collected:
+        opening = f" while opening {evidence.opening}" if evidence.opening else ""
+        print(f"ERROR: the process ended before any test{opening}: {reason}")
+        return _NOTHING_JUDGED
+    for title, lines in [*sections(evidence, full=False), *end(evidence)]:
+        print(f" {title} ".center(80, "="), *lines, sep="\n")
+    return _FAILED
+
+
+def follow_parent() -> None:
+    """In the child: end if the parent is killed (on Linux), and be interrupted only once."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The terminal and the parent may both send the signal: the second must not stop the report."""
+    __tracebackhide__ = True  # pytest names the line that was interrupted
+    signal.signal(number, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
