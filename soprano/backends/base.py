@@ -227,10 +227,12 @@ class PortBackend(ComposedBackend, ABC):
     ) -> None:
         require_precision(precision, self.capabilities.precision, self.name)
         capabilities = self.capabilities
+        spectrum = type(self).decode_one is not PortBackend.decode_one
         if hasattr(self, "decode_audio_one"):
             self.decode_audio = partial(self._decode_audio, self.decode_audio_one)
-            spectrum = type(self).decode_one is not PortBackend.decode_one
             capabilities = replace(capabilities, spectrum=spectrum)
+        elif not spectrum:
+            raise TypeError(f"{type(self).__name__} lacks decode_one or decode_audio_one")
         rows = _OneByOne(self)
         super().__init__(self.name, rows, rows, folder.config, capabilities)
 
