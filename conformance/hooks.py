@@ -151,7 +151,9 @@ def _subject(item: pytest.Item) -> str:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     record = item.stash.get(RECORD, None)
     if record is not None and call.excinfo is not None:
-        failures.keep_own_notes(call.excinfo.value)
+        error = failures.in_own_words(call.excinfo.value)
+        if error is not call.excinfo.value:
+            call.excinfo = pytest.ExceptionInfo.from_exception(error)
         item.__dict__.pop("_hypothesis_failing_examples", None)  # a patch for the test is no help
     report: pytest.TestReport = yield
     if record is None or not record.requirements:
@@ -245,7 +247,7 @@ def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[st
     error = call.excinfo.value
     if report.when != "call":
         return "error", failures.message(error)
-    mistrusted = isinstance(failures.first_cause(error), MistrustedError)
+    mistrusted = isinstance(error, MistrustedError)
     return "mistrusted" if mistrusted else "fail", failures.message(error)
 
 

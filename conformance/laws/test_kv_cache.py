@@ -222,11 +222,11 @@ def test_joined_rows_continue_as_unbatched(backend, vectors, judge_outputs):
 class Batches:
     """The batches of a random program: (ids of each row, output or None, state)."""
 
-    def __init__(self, backend, data, known):
+    def __init__(self, backend, data, known, calls):
         self.backend, self.data, self.known = backend, data, known
+        self.calls = calls  # to which each call is added in words
         self.one_id = st.integers(0, backend.config.language_model.vocab_size - 1)
         self.batches = []
-        self.calls = []  # in words
         self.prefill()
 
     def operations(self):
@@ -292,9 +292,10 @@ class Batches:
 @examples(25)
 @given(data=st.data())
 def test_any_cache_operations_equal_one_prefill(backend, vectors, judge_outputs, data):
-    program = Batches(backend, data, vectors.arrays["long ids"].tolist())
-    operations = st.lists(st.sampled_from(program.operations()), max_size=10)
-    with stating(lambda: "; ".join(program.calls)):
+    calls = []
+    with stating(lambda: "; ".join(calls)):
+        program = Batches(backend, data, vectors.arrays["long ids"].tolist(), calls)
+        operations = st.lists(st.sampled_from(program.operations()), max_size=10)
         for operation in data.draw(operations, label="program"):
             operation()
         for rows, output, state in program.batches:

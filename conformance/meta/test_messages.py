@@ -300,10 +300,10 @@ def breaks_for_long_texts(judge, text):
 def test_a_property_states_its_smallest_input(judge, law, message):
     with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever a law raises
         law(judge)
-    assert failures.message(raised.value) == message
     assert any("test case" in note or "example" in note for note in raised.value.__notes__)
-    failures.keep_own_notes(raised.value)
-    (note,) = raised.value.__notes__
+    error = failures.in_own_words(raised.value)
+    assert failures.message(error) == message
+    (note,) = error.__notes__
     assert message.endswith(f"; {note}")
 
 
@@ -318,7 +318,12 @@ def test_a_property_that_fails_only_once_is_said_to_vary(judge):
 
     with pytest.raises(Exception) as raised:  # noqa: PT011 - the library's own exception
         law()
-    message = failures.message(raised.value)
-    assert message == (
-        "fails, and passes with the same input: answer: got True, wanted False; input: number = 0"
+    assert failures.message(failures.in_own_words(raised.value)) == (
+        "answer: got True, wanted False; input: number = 0; the same input passes in another run"
     )
+
+
+def test_other_exceptions_keep_their_kind():
+    error = failures.in_own_words(KeyError("lm_head"))
+    assert failures.message(error) == "KeyError: 'lm_head'"
+    assert failures.message(failures.in_own_words(AssertionError("a\nb"))) == "a\nb"

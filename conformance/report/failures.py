@@ -21,28 +21,27 @@ def stating(describe: Callable[[], str]) -> Iterator[None]:
         raise
 
 
-def message(error: BaseException) -> str:
-    """The text of a failure, with its kind unless it is that of a comparison, and its input."""
-    varying = type(error).__name__ in ("Flaky", "FlakyFailure")
-    cause = first_cause(error)
-    text = str(cause)
-    if not isinstance(cause, AssertionError) and isinstance(cause, Exception):
-        text = f"{type(cause).__name__}: {text}".removesuffix(": ")
-    if inputs := [note for note in getattr(cause, "__notes__", ()) if isinstance(note, Input)]:
-        first, newline, rest = text.partition("\n")
-        text = f"{'; '.join([first, *inputs])}{newline}{rest}"
-    return f"fails, and passes with the same input: {text}" if varying else text
+_VARYING = ("Flaky", "FlakyFailure")  # of the library of properties
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """The exception of a test, without the group in which a property may raise it."""
+def in_own_words(error: BaseException) -> BaseException:
+    """The exception of a test, without what a library of properties puts around it."""
+    varying = type(error).__name__ in _VARYING
+    if varying and not isinstance(error, BaseExceptionGroup):
+        error = error.__cause__ or error
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if own := [note for note in getattr(error, "__notes__", ()) if isinstance(note, Input)]:
+        error.__notes__ = own
+    if varying:
+        error.add_note("the same input passes in another run")
     return error
 
 
-def keep_own_notes(error: BaseException) -> None:
-    """Remove the notes by which a library of properties explains itself."""
-    for each in {id(e): e for e in (error, first_cause(error))}.values():
-        if notes := getattr(each, "__notes__", None):
-            each.__notes__ = [note for note in notes if isinstance(note, Input)]
+def message(error: BaseException) -> str:
+    """The text of a failure, with its kind unless it is that of a comparison, and its notes."""
+    text = str(error)
+    if not isinstance(error, AssertionError) and isinstance(error, Exception):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    first, newline, rest = text.partition("\n")
+    return f"{'; '.join([first, *getattr(error, '__notes__', ())])}{newline}{rest}"
