@@ -34,7 +34,6 @@ from conformance.golden.packs import (
     Pack,
     find_pack,
     fixture_models,
-    read_pack,
     read_packs,
     weights_digest,
 )
@@ -104,7 +103,8 @@ def judge(fault: Fault, backend: str, reports: Sequence[dict[str, Any]]) -> Resu
         nearest = red[first]["nearest"] or {}
         result.blamed = first[:2]
         result.quantity = str(nearest.get("quantity", ""))
-        result.worst, result.limit = str(nearest.get("worst", "")), str(nearest.get("limit", ""))
+        sizes = (nearest.get(size) for size in ("worst", "limit"))
+        result.worst, result.limit = ("" if size is None else str(size) for size in sizes)
     if fault.harmless:
         result.right = not result.requirements and not result.broken
     else:
@@ -139,7 +139,9 @@ def warm_up(models: Sequence[str]) -> dict[Path, Pack]:
     packs = read_packs()
     folders = [path for path in fixture_models() if path.name in models]
     digests = {path: weights_digest(ModelFolder.open(path)) for path in folders}
-    found = {path: read_pack(packs[name]) for path, name in digests.items() if name in packs}
+    found = {path: find_pack(path) for path, name in digests.items() if name in packs}
+    for pack in found.values():
+        pack.networks()
     gc.collect()
     gc.freeze()  # no child's collector needs to visit what exists now
     return found

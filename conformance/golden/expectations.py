@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,11 +34,32 @@ LanguageModel = Callable[[npt.ArrayLike], tuple[Float64, Float64]]
 Decoder = Callable[[npt.ArrayLike], Float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The oracle's two networks on the weights of one model."""
+
+    language_model: LanguageModel
+    decoder: Decoder
+
+    @classmethod
+    def of(cls, folder: ModelFolder) -> Networks:
+        config = folder.config
+        return cls(
+            LanguageModelOracle(config.language_model, folder.language_model_weights()),
+            DecoderOracle(config.decoder, folder.decoder_weights()),
+        )
+
+
+@lru_cache(maxsize=1)
+def every_position(networks: Networks, ids: tuple[int, ...]) -> tuple[Float64, Float64]:
+    """Logits (T, V) and hidden states (T, H) of a long sequence, which several tests use."""
+    return networks.language_model(ids)
+
+
 def evaluate(folder: ModelFolder) -> Arrays:
     """Inputs and expectations, computed in float64 and rounded to float32, of one model."""
-    config = folder.config
-    language_model = LanguageModelOracle(config.language_model, folder.language_model_weights())
-    decoder = DecoderOracle(config.decoder, folder.decoder_weights())
+    config, networks = folder.config, Networks.of(folder)
+    language_model, decoder = networks.language_model, networks.decoder
     tokenizer = Tokenizer(folder.path / "tokenizer.json")
     arrays = language_model_inputs(config.language_model, tokenizer)
     for name, options in FREE_RUNS.items():

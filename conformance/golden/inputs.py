@@ -44,6 +44,12 @@ STRETCHES = ((LONG_START, 256), (256, 512), (512, LONG))
 HIDDEN_EVERY, LOGITS_EVERY = 2, 8
 PREFIXES = (1, 2, 3, 31, 32, 33, 255, 256, 257, 511, 512, 513, 640, 700)  # lengths of a prefill
 
+LIMIT = 1024  # ids of prompt and new tokens together: the family's limit
+# Numbers of tokens for the decoder, and lengths of prompts above 0: every one to 127, then every
+# seventh. From 64 on, they leave every remainder modulo every number up to 64.
+COUNTS = (*range(128), *range(128, 512, 7), 511, 512)
+LENGTHS = (*COUNTS[1:], *(n + i for n in (640, 768, 896, 1023) for i in (-1, 0, 1)))
+
 # Utterances for the decoder: the number of tokens, and a factor of their hidden states.
 UTTERANCES = (
     *((tokens, 1.0) for tokens in (1, 2, 3, 5, 9, 16)),
@@ -105,6 +111,11 @@ def sequence(arrays: Mapping[str, npt.NDArray[Any]], row: int) -> npt.NDArray[np
     """A prompt and the teacher-forced ids that follow it, (T,)."""
     prompt = arrays["prompt ids"][row, : arrays["prompt lengths"][row]]
     return np.concatenate([prompt, arrays["step ids"][row]])
+
+
+def long_sequence(arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    """The long sequence of ids, which begins again where it ends, to the limit of the family."""
+    return np.resize(arrays["long ids"], LIMIT)
 
 
 def free_uniforms() -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,26 +93,39 @@ def observe_vocabulary(backend: Backend, arrays: Given) -> Arrays:
 
 def observe_prefixes(backend: Backend, arrays: Given) -> Arrays:
     """Prefill of the long sequence up to each length of `PREFIXES`."""
-    outputs = [prefill_one(backend, arrays["long ids"][:length]) for length in PREFIXES]
-    return {
-        "prefix logits": np.concatenate([output.logits for output in outputs]),
-        "prefix hidden": np.concatenate([output.hidden for output in outputs]),
-    }
+    lengths = [length for length in PREFIXES if length <= len(arrays["long ids"])]
+    output = prefill_each(backend, [arrays["long ids"][:length] for length in lengths])
+    return {"prefix logits": output.logits, "prefix hidden": output.hidden}
+
+
+def prefill_each(backend: Backend, prompts: Iterable[npt.ArrayLike]) -> Output:
+    """The outputs of prompts, each read by itself, as those of one batch without a state."""
+    return batch_of([prefill_one(backend, ids) for ids in prompts])
+
+
+def batch_of(outputs: Sequence[Output]) -> Output:
+    """The outputs of several calls as those of one batch without a state."""
+    logits = np.concatenate([output.logits for output in outputs])
+    return Output(logits, np.concatenate([output.hidden for output in outputs]), None)
 
 
 def observe_long(backend: Backend, arrays: Given) -> Arrays:
     """Prefill of the beginning of the long sequence, then one decode step per id."""
     ids = arrays["long ids"]
-    output = prefill_one(backend, ids[:LONG_START])
-    steps = teacher_force(backend, output, ids[None, LONG_START:])
-    outputs = dict(enumerate(steps, start=LONG_START))
-    return {
-        f"long {start}-{stop} {kind}": np.concatenate(
-            [getattr(outputs[position], kind) for position in stretch(start, stop, kind)]
-        )
-        for start, stop in STRETCHES
-        for kind in ("logits", "hidden")
-    }
+    outputs = step_through(backend, ids)
+    observed: Arrays = {}
+    for start, stop in STRETCHES:
+        for kind in ("logits", "hidden"):
+            kept = [place - LONG_START for place in stretch(start, stop, kind) if place < len(ids)]
+            if kept:
+                observed[f"long {start}-{stop} {kind}"] = getattr(outputs, kind)[kept]
+    return observed
+
+
+def step_through(backend: Backend, ids: npt.NDArray[np.int64]) -> Output:
+    """The output after each id from `LONG_START` on: logits (N, V), hidden states (N, H)."""
+    first = prefill_one(backend, ids[:LONG_START])
+    return batch_of(list(teacher_force(backend, first, ids[None, LONG_START:])))
 
 
 def observe_free_runs(backend: Backend, arrays: Given) -> Arrays:

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.golden.expectations import Networks, evaluate
-from conformance.golden.inputs import Arrays
+from conformance.golden.expectations import Networks, evaluate, stretch
+from conformance.golden.inputs import LONG, PREFIXES, STRETCHES, Arrays
 from conformance.golden.observations import observe
 from soprano.checkpoint.folder import ModelFolder, locate
 from soprano.checkpoint.tensors import identity
 from soprano.synthesis import DEFAULT_MODEL, shared_stages
 
 _PACKAGE = Path(__file__).parents[1]
+LEAST_MAX_LENGTH = 160  # ids that the prompts with their teacher-forced ids need
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class Pack:
     arrays: Arrays
     floors: dict[str, Floor]
     source: str  # where expectations and noise floors come from; shown in failures and reports
-    # The oracle on the same weights, for inputs that have no golden value; None without weights.
-    networks: Callable[[], Networks | None] = lambda: None
+    networks: Callable[[], Networks]  # the oracle, for inputs that have no golden value
 
 
 def fixtures_folder() -> Path:
@@ -100,7 +100,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def read_pack(path: Path) -> Pack:
+def read_pack(path: Path, source: ModelFolder) -> Pack:
+    """A golden pack of a model folder, or of the checkpoint that it was made from."""
     from safetensors.numpy import load_file
 
     floors = json.loads(read_metadata(path)["floors"])
@@ -108,6 +109,7 @@ def read_pack(path: Path) -> Pack:
         load_file(path),
         {name: Floor(**floor) for name, floor in floors.items()},
         f"pack {path.name}",
+        cache(partial(_networks, source)),
     )
 
 
@@ -127,16 +129,35 @@ def find_pack(model: Path, reference: Path | None = None) -> Pack:
             f"{model} carries no weights and no golden pack is of its model: "
             "name its checkpoint with --reference"
         )
-    networks = cache(partial(_networks, source))
     if pack:
-        return replace(read_pack(pack), networks=networks)
+        return read_pack(pack, source)
     arrays = evaluate(source)
     try:
         floors = measure_floors(source, arrays)
     except ImportError:
         raise LookupError("the noise floor needs PyTorch: install the extra [torch]") from None
     name = f"oracle on {source.path.name}, floors measured with PyTorch"
-    return Pack(arrays, floors, name, networks)
+    return Pack(arrays, floors, name, cache(partial(_networks, source)))
+
+
+def fitted(pack: Pack, max_length: int | None) -> Pack:
+    """The pack without the sequences that are longer than a backend's declared maximum.
+
+    Raises:
+        LookupError: the maximum is too small for the shorter sequences too.
+    """
+    if max_length is None or max_length >= LONG:
+        return pack
+    if max_length < LEAST_MAX_LENGTH:
+        raise LookupError(f"max_length must be at least {LEAST_MAX_LENGTH}, got {max_length}")
+    arrays = pack.arrays | {"long ids": pack.arrays["long ids"][:max_length]}
+    for kind in ("logits", "hidden"):
+        kept = {f"prefix {kind}": sum(length <= max_length for length in PREFIXES)}
+        for start, stop in STRETCHES:
+            positions = stretch(start, stop, kind)
+            kept[f"long {start}-{stop} {kind}"] = sum(place < max_length for place in positions)
+        arrays |= {name: arrays[name][:count] for name, count in kept.items()}
+    return replace(pack, arrays=arrays)
 
 
 def fixture_of(folder: ModelFolder) -> ModelFolder | None:
@@ -146,9 +167,11 @@ def fixture_of(folder: ModelFolder) -> ModelFolder | None:
     return next((model for model in models if weights_digest(model) == digest), None)
 
 
-def _networks(folder: ModelFolder) -> Networks | None:
+def _networks(folder: ModelFolder) -> Networks:
     owner = folder if folder.has_weights else fixture_of(folder)
-    return Networks.of(owner) if owner else None
+    if owner is None:
+        raise LookupError(f"{folder.path} carries no weights and no model of the suite is its own")
+    return Networks.of(owner)
 
 
 def measure_floors(

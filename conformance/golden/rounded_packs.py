@@ -18,7 +18,7 @@ from conformance.golden.packs import (
     Floor,
     Pack,
     find_pack,
-    fixture_models,
+    fixture_of,
     floors_of,
     weights_digest,
 )
@@ -39,10 +39,8 @@ def find_source(model: Path, reference: Path | None) -> ModelFolder:
     """
     if reference:
         return ModelFolder.open(reference)
-    digest = weights_digest(ModelFolder.open(model))
-    for path in fixture_models():
-        if weights_digest(ModelFolder.open(path)) == digest:
-            return ModelFolder.open(path)
+    if source := fixture_of(ModelFolder.open(model)):
+        return source
     raise LookupError(f"{model} is rounded and its source is unknown: name it with --reference")
 
 
@@ -94,6 +92,7 @@ def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pac
         digest = weights_digest(held) or ""
         if digest not in _HELD:  # the runtimes hold the same quantised weights
             _HELD[digest] = find_pack(held.path)
+            _HELD[digest].networks()  # read while the folder exists
         pack = _HELD[digest]
         if backend.capabilities.activations == "float32":
             return pack

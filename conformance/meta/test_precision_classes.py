@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.golden.expectations import expect_language_model
-from conformance.golden.packs import fixture_models, read_pack, read_packs, weights_digest
+from conformance.golden.packs import find_pack, fixture_models
 from conformance.golden.rounded_packs import class_floors
 from conformance.judging import tolerances
 from conformance.oracle.networks import LanguageModelOracle
@@ -45,7 +45,7 @@ def saturating_matmul(x, matrix, module):
 @pytest.fixture(scope="module")
 def used():
     """The error of an implementation's logits relative to the limit of the class."""
-    arrays = read_pack(read_packs()[weights_digest(MODEL)]).arrays
+    arrays = find_pack(MODEL.path).arrays
     floors = class_floors(MODEL, arrays, CLASSES["int8"], "int8")
 
     def measure(model):
