@@ -1,69 +1,280 @@
-"""SY and ST: the `synthesize` and `stream` that a port implements itself."""
+"""SA, GE, SY and ST: the `synthesize` and `stream` that a port implements itself."""
 
-import numpy as np
+from time import perf_counter
+
 import pytest
 
+from conformance.judging import tolerances
 from conformance.judging.skips import NotDeclared
-from conformance.laws.alignment import judge_alignment
-from soprano.config import SamplingOptions
-from soprano.generate import Prompt
+from conformance.laws.alignment import tolerance
+from conformance.laws.chosen_utterances import ignored
+from conformance.laws.coverage import share
+from conformance.laws.own_loops import (
+    DISTINCT,
+    LIMITS,
+    Limited,
+    OwnLoops,
+    joined,
+    stated_positions,
+)
+from conformance.oracle.utterance_conventions import (
+    LOOPS,
+    Request,
+    loops_giving_ids,
+    loops_giving_samples,
+)
 
-OPTIONS = {
-    "greedy": SamplingOptions(0.0, 1.0, 0, 1.2),
-    "sampled": SamplingOptions(0.8, 0.95, 0, 1.2),
-    "narrow": SamplingOptions(0.3, 0.5, 0, 1.2),  # often one id alone is left, and uses its draw
-    "of few": SamplingOptions(1.0, 1.0, 3, 1.0),
-}
-MOST = 150  # new tokens: more than the ring buffer of a port holds
+SAMPLED = ("all ids", "penalty", "filtered", "narrow")
+COUNTS = (
+    *range(1, 66),
+    100,
+    127,
+    128,
+    129,
+    200,
+)  # tokens: more than the ring buffer of a port holds
+CHUNKS = (8, 1, 2, 7, 31, 64, 100, 600)  # tokens; the last is more than an utterance has
+TOKENS, CHUNK = 256, 32  # of the stream that is timed
+TRIES = 3
+
+
+@pytest.fixture(scope="session")
+def own(backend):
+    return OwnLoops(backend)
 
 
 @pytest.fixture
-def query(stages, vectors):
-    """A prompt of the golden inputs, its draws, and what the shared loop makes of them."""
-
-    def make(row, options, limit):
-        length = int(vectors.arrays["prompt lengths"][row])
-        prompt = vectors.arrays["prompt ids"][row, :length].tolist()
-        stream = stages.uniforms(11, row, 0)
-        draws = [next(stream) for _ in range(MOST)]
-        tokens = list(stages.generate(stages, [Prompt(prompt, iter(draws), options, limit)]))
-        ids = [token.id for token in tokens if token.id is not None]
-        return prompt, draws, ids, tokens[-1].finish
-
-    return make
+def synthesize(own, judge):
+    own.require("synthesize")
+    return own.answer
 
 
-def judge_samples(judge, stages, vectors, prompt, ids, samples):
-    size = max(len(ids) - 1, 0) * stages.config.decoder.samples_per_token
-    if size:
-        judge_alignment(judge, stages, vectors, prompt, ids, samples)
-    judge.equal("samples", np.shape(samples), (size,))
+@pytest.fixture
+def stream(own, judge):
+    own.require("stream")
+    return own.backend.stream
+
+
+def with_stop(stages, ids, finish):
+    return [*ids, *[stages.config.language_model.eos_token_id] * (finish == "stop")]
+
+
+@pytest.mark.requirement("SA-24")
+@pytest.mark.parametrize("options", SAMPLED)
+def test_an_own_synthesize_follows_no_known_convention_of_sampling(
+    stages, backend, vectors, judge, own, synthesize, options
+):
+    own.require_uniforms()
+    course = own.course(vectors, options, DISTINCT)
+    if options != "narrow":
+        for name, other in ignored(course.options).items():
+            judge.equal(f"ids show an ignored {name}", course.shows(other) > 0, True)
+    for utterance in (*own.ends(vectors, options)[:1], *own.cuts(vectors, options)[:1]):
+        answer = synthesize(utterance)
+        ids, expected = (with_stop(stages, u.ids, u.finish) for u in (answer, utterance))
+        followed = []
+        if ids != expected and ids[: len(expected)] != expected[: len(ids)]:
+            request = Request(*utterance.arguments)
+            followed = own.likeliest(loops_giving_ids(backend, request, ids))
+        for name in LOOPS:
+            judge.not_following(name, followed)
+
+
+def judge_limits(judge, synthesize, positions, utterances):
+    """Judge ids and finish reasons; an exception is one of SY-14."""
+    for utterance in utterances:
+        try:
+            answer = synthesize(utterance)
+        except Exception:  # whatever a port raises
+            continue
+        right = Limited(utterance.ids, utterance.finish)
+        actual = Limited(list(answer.ids), answer.finish)
+        room = (positions or 0) - len(utterance.prompt)
+        followed = [
+            name
+            for name, wrong in LIMITS.items()
+            if actual != right and actual == wrong(right, room)
+        ]
+        for name in LIMITS:
+            judge.not_following(name, followed)
+        judge.equal(f"finish reason, {utterance}", actual.finish, right.finish)
+        judge.equal(f"ids, {utterance}", actual.ids, right.ids)
+
+
+@pytest.mark.requirement("GE-16")
+@pytest.mark.parametrize("options", [*SAMPLED, "greedy"])
+def test_an_own_synthesize_ends_at_the_chosen_step(vectors, judge, own, synthesize, model, options):
+    if options != "greedy":
+        own.require_uniforms()
+    utterances = [*own.ends(vectors, options), *own.cuts(vectors, options)]
+    if options == "greedy":
+        utterances += own.greedy_ends(vectors)
+    judge_limits(judge, synthesize, stated_positions(model), utterances)
+
+
+@pytest.mark.requirement("GE-16")
+def test_an_own_synthesize_reaches_the_limits_of_the_model(vectors, judge, own, synthesize, model):
+    judge_limits(judge, synthesize, stated_positions(model), own.longest(vectors))
+
+
+@pytest.fixture
+def judge_answer(stages, vectors, judge, own):
+    """Judges an answer of `synthesize`; its samples by the ids that it has."""
+
+    def judge_one(utterance, answer):
+        with judge.together():
+            own.judge_samples(
+                judge,
+                stages,
+                vectors,
+                utterance.with_ids(stages.language_model, answer.ids),
+                answer.samples,
+                name=f"samples, {utterance}",
+            )
+            judge.equal(f"finish reason, {utterance}", answer.finish, utterance.finish)
+            judge.equal(f"ids, {utterance}", list(answer.ids), utterance.ids)
+
+    return judge_one
 
 
 @pytest.mark.requirement("SY-14")
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_an_own_synthesize_equals_the_shared_loop(stages, backend, vectors, judge, query, options):
-    if not hasattr(backend, "synthesize"):
-        raise NotDeclared(f"{backend.name} has no synthesize of its own")
-    for row in range(3):
-        for limit in (1, 2, 3, MOST if row == 0 else 20):
-            prompt, draws, ids, finish = query(row, options, limit)
-            result = backend.synthesize(prompt, options, draws, limit)
-            judge.equal("ids and finish", (list(result.ids), result.finish), (ids, finish))
-            judge_samples(judge, stages, vectors, prompt, ids, result.samples)
+@pytest.mark.parametrize("options", [*SAMPLED, "greedy"])
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_an_own_synthesize_decodes_the_states_that_predict_its_ids(
+    vectors, judge, own, synthesize, judge_answer, options, finish
+):
+    if options != "greedy":
+        own.require_uniforms()
+    utterances = own.ends(vectors, options) if finish == "stop" else own.cuts(vectors, options)
+    if (options, finish) == ("greedy", "stop"):
+        utterances += own.greedy_ends(vectors)
+    if not utterances:
+        raise NotDeclared("with these options no utterance of this model ends by [STOP]")
+    for utterance in utterances:
+        judge_answer(utterance, synthesize(utterance))
+
+
+@pytest.mark.requirement("SY-14")
+def test_an_own_synthesize_gives_the_samples_of_any_number_of_tokens(
+    request, vectors, own, synthesize, judge_answer
+):
+    counts = share(request, COUNTS) or [DISTINCT]
+    for count in counts:
+        if utterance := own.of_length(vectors, count):
+            judge_answer(utterance, synthesize(utterance))
+
+
+@pytest.mark.requirement("SY-14")
+def test_an_own_synthesize_gives_the_samples_of_the_longest_utterances(
+    vectors, own, synthesize, judge_answer
+):
+    for utterance in own.longest(vectors):
+        judge_answer(utterance, synthesize(utterance))
+
+
+@pytest.fixture
+def judge_stream(stages, vectors, judge, own, stream):
+    """Judges the joined chunks of an utterance."""
+
+    def judge_one(utterance, chunk_size):
+        samples = joined(list(stream(*utterance.arguments, chunk_size)))
+        request = Request(*utterance.arguments, chunk_size)
+        limit = vectors.own_limit("samples")
+        own.judge_samples(
+            judge,
+            stages,
+            vectors,
+            utterance,
+            samples,
+            name=f"samples, {utterance}, chunks of {chunk_size}",
+            chunk_size=chunk_size,
+            others=lambda: loops_giving_samples(
+                stages, request, samples, tolerance(limit, samples)
+            ),
+        )
+
+    return judge_one
 
 
 @pytest.mark.requirement("ST-08")
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("chunk_size", [1, 3, 31, 64, 100])
-def test_an_own_stream_equals_the_shared_loop_for_any_chunk_size(
-    stages, backend, vectors, judge, query, options, chunk_size
+@pytest.mark.parametrize("options", [*SAMPLED, "greedy"])
+def test_an_own_stream_uses_the_given_options(vectors, judge, own, judge_stream, options):
+    if options != "greedy":
+        own.require_uniforms()
+    course = own.course(vectors, options, DISTINCT)
+    if options in ("penalty", "filtered"):
+        for name, other in ignored(course.options).items():
+            judge.equal(f"ids show an ignored {name}", course.shows(other) > 0, True)
+    for utterance in (*own.ends(vectors, options)[:1], *own.cuts(vectors, options)[:1]):
+        judge_stream(utterance, 8)
+
+
+@pytest.mark.requirement("ST-08")
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+def test_an_own_stream_equals_the_decoded_utterance_for_any_chunk_size(
+    request, vectors, own, judge_stream, chunk_size, finish
 ):
-    if not hasattr(backend, "stream"):
-        raise NotDeclared(f"{backend.name} has no stream of its own")
-    for row in range(3):
-        for limit in (1, 2, 9, MOST if row == 0 else 30):
-            prompt, draws, ids, _ = query(row, options, limit)
-            chunks = list(backend.stream(prompt, options, draws, limit, chunk_size))
-            samples = np.concatenate([np.zeros(0, np.float32), *chunks])
-            judge_samples(judge, stages, vectors, prompt, ids, samples)
+    options = own.usual
+    utterances = own.ends(vectors, options) if finish == "stop" else own.cuts(vectors, options)
+    if options == "greedy" and finish == "stop":
+        utterances += own.greedy_ends(vectors)
+    if share(request, CHUNKS):
+        counts = (n * chunk_size + i for n in (1, 2, 5) for i in (-1, 0, 1))
+        found = (own.of_length(vectors, n) for n in counts if DISTINCT < n < COUNTS[-1])
+        utterances += [u for u in found if u and u.finish == finish]
+    if not utterances:
+        raise NotDeclared("with these options no utterance of this model ends by [STOP]")
+    for utterance in utterances:
+        judge_stream(utterance, chunk_size)
+
+
+@pytest.mark.requirement("ST-08")
+def test_an_own_stream_equals_the_decoded_utterance_for_any_number_of_tokens(
+    request, vectors, own, judge_stream
+):
+    counts = share(request, COUNTS) or [DISTINCT]
+    for index, count in enumerate(counts):
+        if utterance := own.of_length(vectors, count):
+            judge_stream(utterance, CHUNKS[index % len(CHUNKS)])
+
+
+@pytest.mark.requirement("ST-08")
+def test_an_own_stream_equals_the_longest_decoded_utterances(vectors, own, judge_stream):
+    for utterance in own.longest(vectors):
+        judge_stream(utterance, CHUNK)
+
+
+@pytest.mark.requirement("ST-10")
+def test_an_own_stream_delivers_samples_before_its_last_token(vectors, judge, own, stream):
+    utterance = own.streamed(vectors, TOKENS)
+    best = 1.0
+    for _ in range(TRIES):
+        start = perf_counter()
+        times = [
+            perf_counter() - start for chunk in stream(*utterance.arguments, CHUNK) if len(chunk)
+        ]
+        best = min(best, times[0] / (perf_counter() - start) if times else 1.0)
+        if best <= tolerances.FIRST_CHUNK:
+            break
+    judge.below(
+        "time to the first samples of the whole time", best, tolerances.FIRST_CHUNK, wrong=0.9
+    )
+
+
+@pytest.mark.requirement("ST-11")
+@pytest.mark.parametrize("chunk_size", [4, CHUNK])
+def test_chunks_of_an_own_stream_have_about_the_requested_size(
+    stages, vectors, judge, own, stream, chunk_size
+):
+    utterance = own.streamed(vectors, TOKENS)
+    per_token = stages.config.decoder.samples_per_token
+    chunks = list(stream(*utterance.arguments, chunk_size))
+    for chunk in chunks:
+        judge.equal("type and axes", (str(chunk.dtype), chunk.ndim), ("float32", 1))
+    tokens = [len(chunk) / per_token for chunk in chunks if len(chunk)]
+    total = len(utterance.ids) - 1
+    most = tolerances.CHUNK_FACTOR * chunk_size + tolerances.CHUNK_TOKENS
+    judge.below("tokens of the largest chunk", max(tokens, default=total), most, wrong=total)
+    allowed = tolerances.CHUNK_FACTOR * total / chunk_size + 2
+    judge.below("chunks", len(tokens), allowed, wrong=total * per_token)

@@ -1,0 +1,235 @@
+"""A backend's own `synthesize` and `stream`: what they are asked for, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from conformance.golden.inputs import long_sequence
+from conformance.judging.judge import Judge
+from conformance.judging.skips import NotDeclared
+from conformance.judging.vectors import Vectors
+from conformance.laws.alignment import judge_samples
+from conformance.laws.chosen_utterances import Course, Utterance, option_sets, safe_temperature
+from conformance.oracle.utterance_conventions import Utterance as Question
+from soprano.backends import Backend, Float32
+from soprano.backends.protocol import SynthesisResult
+from soprano.checkpoint.config_json import read_json
+from soprano.stages import Stages
+
+DISTINCT = 40  # tokens at which every known convention gives other samples
+LONGEST, LONG_PROMPT = 512, 512  # new tokens, and ids of a prompt: the limits of the family
+ENDS = ((DISTINCT, 64), (0, 1), (0, 2), (1, 2), (0, 7), (1, 7), (6, 7))  # [STOP] and the limit
+CUTS = (DISTINCT, 1, 2, 7)  # tokens at the limit
+# Short greedy utterances that end by [STOP] are searched for among so many prompts.
+PROMPTS, STEPS, FOUND = 48, 8, 5
+SEARCHES = 6  # for the conventions that wrong samples follow
+
+
+class OwnLoops:
+    """The utterances that a backend's own loops are asked for, and the answers of `synthesize`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend: Any = backend
+        self._courses: dict[tuple[str, int, int], Course] = {}
+        self._options: dict[str, Any] = {}
+        self._searches, self._found = 0, list[str]()
+        self._ending: list[Utterance] = []
+        self._answers: dict[Any, SynthesisResult | Exception] = {}
+
+    def require(self, method: str) -> None:
+        if not hasattr(self.backend, method):
+            raise NotDeclared(f"{self.backend.name} has no {method} of its own")
+
+    def require_uniforms(self) -> None:
+        if not self.backend.capabilities.uniforms:
+            raise NotDeclared(f"{self.backend.name} does not declare uniforms")
+
+    @property
+    def usual(self) -> str:
+        """The set of options for cases that are not about options."""
+        return "penalty" if self.backend.capabilities.uniforms else "greedy"
+
+    def answer(self, utterance: Utterance) -> SynthesisResult:
+        """What `synthesize` gives, or the exception that it raised; it is called once."""
+        key = repr(utterance.arguments)
+        if key not in self._answers:
+            try:
+                self._answers[key] = SynthesisResult(*self.backend.synthesize(*utterance.arguments))
+            except Exception as error:  # whatever a port raises
+                self._answers[key] = error
+        answer = self._answers[key]
+        if isinstance(answer, Exception):
+            reason = f"{type(answer).__name__}: {answer}"
+            raise AssertionError(f"synthesize raised {reason} ({utterance})") from answer
+        return answer
+
+    def course(
+        self, vectors: Vectors, options: str, count: int, row: int = 0, prompt_length: int = 0
+    ) -> Course:
+        """Chosen ids after a golden prompt, or after one of a length."""
+        key = options, row, prompt_length
+        if key not in self._courses or self._courses[key].asked < count:
+            self._courses[key] = self._begin(vectors, options, count, row, prompt_length)
+        return self._courses[key]
+
+    def _begin(
+        self, vectors: Vectors, options: str, count: int, row: int, prompt_length: int
+    ) -> Course:
+        length = int(vectors.arrays["prompt lengths"][row])
+        prompt = vectors.arrays["prompt ids"][row, :length].tolist()
+        if prompt_length:
+            between = long_sequence(vectors.arrays)[: prompt_length - 3].tolist()
+            prompt = [*prompt[:2], *between, prompt[-1]]
+        return self._course(vectors, prompt, options, count)
+
+    def _course(self, vectors: Vectors, prompt: Sequence[int], options: str, count: int) -> Course:
+        if not self._options:
+            stop = self.backend.config.language_model.eos_token_id
+            self._options = option_sets(safe_temperature(vectors, stop))
+        error = vectors.own_limit("step logits").worst
+        return Course(self.backend, prompt, self._options[options], count, error)
+
+    def ends(self, vectors: Vectors, options: str) -> list[Utterance]:
+        """Utterances that [STOP] ends, the one that shows every convention first."""
+        course = self.course(vectors, options, DISTINCT)
+        found = [course.ending(count, limit) for count, limit in ENDS]
+        if found[0] is None and course.stops:  # filters removed [STOP] there
+            last = max(course.stops)
+            found[0] = course.ending(last, last + 9)
+        return [utterance for utterance in found if utterance is not None]
+
+    def cuts(self, vectors: Vectors, options: str) -> list[Utterance]:
+        """Utterances that the limit of new tokens ends, in the same order."""
+        course = self.course(vectors, options, DISTINCT)
+        counts = dict.fromkeys(min(count, len(course.ids)) for count in CUTS)
+        return [utterance for count in counts if (utterance := course.cut(count)) is not None]
+
+    def of_length(self, vectors: Vectors, count: int) -> Utterance | None:
+        """An utterance of so many tokens, ended by [STOP] or by the limit in turn."""
+        course = self.course(vectors, self.usual, max(count, 200))
+        if count % 2 == 0 and (utterance := course.ending(count, count + 1)):
+            return utterance
+        return course.cut(count)
+
+    def longest(self, vectors: Vectors) -> Iterator[Utterance]:
+        """Utterances up to the limits of the family, or of the backend."""
+        for length, most in ((0, LONGEST), (LONG_PROMPT, LONGEST)):
+            room = self.backend.capabilities.max_length
+            if room is not None and length >= room:
+                length = room - DISTINCT
+            course = self._longest_course(vectors, most, length)
+            if utterance := course.cut(len(course.ids)):
+                yield utterance
+            if utterance := course.ending(len(course.ids) - 1, len(course.ids)):
+                yield utterance
+
+    def _longest_course(self, vectors: Vectors, count: int, length: int) -> Course:
+        rows = range(6) if self.usual == "greedy" and not length else range(1)
+        courses = (self.course(vectors, self.usual, count, row, length) for row in rows)
+        best: Course | None = None
+        for course in courses:
+            if best is None or len(course.ids) > len(best.ids):
+                best = course
+            if len(best.ids) == count:
+                break
+        assert best is not None
+        return best
+
+    def streamed(self, vectors: Vectors, count: int) -> Utterance:
+        """A long utterance."""
+        course = self._longest_course(vectors, count, 0)
+        utterance = course.cut(len(course.ids))
+        if utterance is None or len(utterance.ids) < count // 2:
+            raise NotDeclared(f"no utterance of {count // 2} tokens can be chosen")
+        return utterance
+
+    def likeliest(self, found: list[str]) -> list[str]:
+        """Of several explanations, the one that has most in common with those of other answers."""
+        earlier = {name for names in self._found for name in names.split(" + ")}
+        best = sorted(found, key=lambda names: -len(earlier & set(names.split(" + "))))[:1]
+        self._found += best
+        return best
+
+    def judge_samples(
+        self,
+        judge: Judge,
+        stages: Stages,
+        vectors: Vectors,
+        utterance: Utterance,
+        samples: Float32,
+        *,
+        name: str,
+        chunk_size: int | None = None,
+        others: Callable[[], list[str]] = list,
+    ) -> None:
+        """As `alignment.judge_samples`; `others` gives further conventions of wrong samples.
+
+        Conventions that explained other samples are tried first, and searches are limited.
+        """
+        __tracebackhide__ = True
+
+        def explain(question: Question) -> list[str]:
+            again = [names for names in self._found if question.follows(names, chunk_size)]
+            if again or self._searches == SEARCHES:
+                return again[:1]
+            self._searches += 1
+            return self.likeliest(question.followed(chunk_size) or others())
+
+        prompt, hidden = utterance.prompt, utterance.hidden
+        judge_samples(judge, stages, vectors, prompt, hidden, samples, name=name, explain=explain)
+
+    def greedy_ends(self, vectors: Vectors) -> list[Utterance]:
+        """Greedy utterances that [STOP] ends, of different numbers of ids if they are found."""
+        if self._ending:
+            return self._ending
+        length = int(vectors.arrays["prompt lengths"][0])
+        start, text, *_, end = vectors.arrays["prompt ids"][0, :length].tolist()
+        rng = np.random.default_rng(5)
+        size = self.backend.config.language_model.vocab_size
+        found: dict[int, Utterance] = {}
+        for _ in range(PROMPTS):
+            prompt = [start, text, *rng.integers(4, size, 3).tolist(), end]
+            course = self._course(vectors, prompt, "greedy", STEPS)
+            count = len(course.ids)
+            if utterance := course.ending(count, count + 5):
+                found.setdefault(count, utterance)
+            if len(found) == FOUND:
+                break
+        self._ending = [found[count] for count in sorted(found, reverse=True)]
+        return self._ending
+
+
+def stated_positions(model: Path) -> int | None:
+    """`max_position_embeddings` of a model folder."""
+    stated = read_json(model / "config.json").get("max_position_embeddings")
+    return stated if isinstance(stated, int) else None
+
+
+class Limited(NamedTuple):
+    """Ids without [STOP], and a finish reason."""
+
+    ids: list[int]
+    finish: str
+
+
+# What a wrong limit makes of an utterance; the last argument is the room that its prompt leaves in
+# the positions that config.json states.
+LIMITS: dict[str, Callable[[Limited, int], Limited]] = {
+    "new tokens end where prompt and tokens fill max_position_embeddings": lambda right, room: (
+        Limited(right.ids[: max(room, 0)], "length")
+    ),
+    "the last id before the limit is lost": lambda right, room: right._replace(
+        ids=right.ids[: len(right.ids) - (right.finish == "length")]
+    ),
+    "the finish reason is always 'stop'": lambda right, room: right._replace(finish="stop"),
+    "the finish reason is always 'length'": lambda right, room: right._replace(finish="length"),
+}
+
+
+def joined(chunks: Sequence[Float32]) -> Float32:
+    """The samples of a stream."""
+    return np.concatenate([np.zeros(0, np.float32), *chunks])
