@@ -26,6 +26,7 @@ from conformance.supervisor import INTERRUPTED, JOURNAL_FILE, supervise
 if TYPE_CHECKING:
     from conformance.judging.judge import Judge
     from conformance.judging.vectors import Vectors
+    from conformance.own_stages import IstftUnderTest, SamplerUnderTest
     from conformance.selection import Selection
     from conformance.subject import Subject
     from soprano.backends import Backend
@@ -264,6 +265,7 @@ def vectors(
     backend: Backend, model: Path, subject: Subject, request: pytest.FixtureRequest
 ) -> Vectors:
     """The golden values of the model under test and their limits; without any, an error."""
+    from conformance.golden.packs import fitted
     from conformance.golden.rounded_packs import find_rounded_pack, find_source
     from conformance.judging.vectors import Vectors
     from soprano.checkpoint.folder import ModelFolder
@@ -280,21 +282,30 @@ def vectors(
             else subject.find_pack(model, reference)
         )
     request.node.stash[RECORD].golden = _PACKS[key].source
-    return Vectors(_PACKS[key], backend.config)
+    return Vectors(fitted(_PACKS[key], backend.capabilities.max_length), backend.config)
+
+
+def _own(request: pytest.FixtureRequest, method: str, models: int | None = 1) -> list[Backend]:
+    """The port whose stage is judged, opened on its first models; none for the shared stage."""
+    if request.param == "shared":
+        return []
+    from conformance.opening import open_subject
+
+    subject = request.getfixturevalue("subject")
+    opened = []
+    for model in _selection(request.config).models(request.param)[:models]:
+        port = open_subject(request.config, subject, request.param, model)
+        request.addfinalizer(port.close)
+        if not hasattr(port, method):
+            raise NotDeclared(f"{request.param} has no {method} of its own")
+        opened.append(port)
+    return opened
 
 
 def _implementation(request: pytest.FixtureRequest, method: str, shared: Any) -> Any:
     """The shared stage, or a backend's method in its place."""
-    if request.param == "shared":
-        return shared
-    from conformance.opening import open_subject
-
-    model = _selection(request.config).models(request.param)[0]
-    subject = request.getfixturevalue("subject")
-    opened = open_subject(request.config, subject, request.param, model)
-    if not hasattr(opened, method):
-        raise NotDeclared(f"{request.param} has no {method} of its own")
-    return getattr(opened, method)
+    opened = _own(request, method)
+    return getattr(opened[0], method) if opened else shared
 
 
 @pytest.fixture(scope="session")
@@ -321,15 +332,21 @@ def token_stage(request: pytest.FixtureRequest, subject: Subject) -> Any:
 
 
 @pytest.fixture(scope="session")
-def sample_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
+def sample_stage(request: pytest.FixtureRequest, shared: Stages) -> SamplerUnderTest:
     """`(logits, history, options, uniform) -> id` of the implementation under test."""
-    return _implementation(request, "sample", shared.sample)
+    from conformance.own_stages import SamplerUnderTest
+
+    opened = _own(request, "sample")
+    return SamplerUnderTest(shared, opened[0] if opened else None)
 
 
 @pytest.fixture(scope="session")
-def istft_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
-    """`(spectrum, config, layout, *, length) -> samples` of the implementation under test."""
-    return _implementation(request, "istft", shared.istft)
+def istft_stage(request: pytest.FixtureRequest, shared: Stages) -> IstftUnderTest:
+    """`(spectrum, config) -> samples` of the implementation under test."""
+    from conformance.own_stages import IstftUnderTest
+
+    opened = {port.config.decoder.istft: port for port in _own(request, "istft", None)}
+    return IstftUnderTest(shared, opened)
 
 
 @pytest.fixture
@@ -337,12 +354,18 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     """Compares and records; a test that passes without a comparison fails."""
     from conformance.judging.judge import Judge
 
-    if "backend" in request.fixturenames:
-        _require_declared(request.getfixturevalue("backend"), requirements_of(request.node))
-    return Judge(request.node.stash[RECORD])
+    if "backend" not in request.fixturenames:
+        for name in {"sample_stage", "istft_stage"} & set(request.fixturenames):
+            _require_declared(request.getfixturevalue(name), requirements_of(request.node))
+        return Judge(request.node.stash[RECORD])
+    opened: Backend = request.getfixturevalue("backend")
+    _require_declared(opened, requirements_of(request.node))
+    return Judge(request.node.stash[RECORD], opened.config.decoder)
 
 
-def _require_declared(backend: Backend, names: tuple[str, ...]) -> None:
+def _require_declared(
+    backend: Backend | SamplerUnderTest | IstftUnderTest, names: tuple[str, ...]
+) -> None:
     """Skip a test whose requirement needs a capability that the backend does not declare."""
     from conformance.contract.reader import requirements
 

@@ -104,4 +104,25 @@ def with_own_stages(stages: Stages, backend: object, model: Path) -> Stages:
     own = {name: getattr(backend, name) for name in OWN_STAGES if hasattr(backend, name)}
     if "tokenize" in own:
         own["tokenize"] = own["tokenize"](model).prompt
+    if "istft" in own:
+        own["istft"] = in_layout(own["istft"], stages.language_model.capabilities.layouts[0])
     return replace(stages, **own)
+
+
+def in_layout(istft: Istft, own: str) -> Istft:
+    """An inverse STFT of spectra (B, F, T, 2), by one that takes its own layout."""
+
+    def converted(
+        spectrum: Float32,
+        config: IstftConfig,
+        layout: str = "bft2",
+        /,
+        *,
+        length: int | None = None,
+    ) -> npt.NDArray[np.floating]:
+        if own == "b2ft":
+            spectrum = np.ascontiguousarray(np.moveaxis(spectrum, 3, 1))
+        options = {} if length is None else {"length": length}
+        return istft(spectrum, config, own, **options)
+
+    return converted

@@ -46,7 +46,7 @@ CONFORMANCE_LAYERS = (
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},
-    {"opening", "supervisor"},
+    {"opening", "own_stages", "supervisor"},
     {"selection"},
     {"entry_point", "hooks"},
     {"plugin"},

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from conformance.judging import compare, mutants
 from conformance.judging.compare import Comparison, Limit
 from conformance.judging.places import Places, usual
-from conformance.judging.records import TestRecord
+from conformance.judging.records import TestRecord, is_third_party
 from conformance.judging.sequences import short
 from conformance.judging.waveform import compare_waveforms
 from soprano.config import DecoderConfig
@@ -151,23 +151,31 @@ class Judge:
         call: Callable[[], Any],
         *errors: type[BaseException],
         accepts: Callable[[], Any],
+        names: Sequence[object] = (),
     ) -> str:
         """The call raises one of the errors; returns the message.
 
+        A port may raise any exception whose message names the problem: it contains one of `names`
+        (words or values), or is not empty if there are none.
         `accepts` is the same call with valid input. It must succeed: a call that rejects every
         input proves nothing.
         """
         __tracebackhide__ = True
-        message = ""
-        names = " or ".join(error.__name__ for error in errors)
+        message, fault = "", None
+        wanted = " or ".join(error.__name__ for error in errors)
+        foreign = is_third_party(self._evidence.subject)
+        if foreign:
+            errors, wanted = (Exception,), "an exception"
         try:
             result = call()
         except errors as error:
             message = str(error)
-            self._passed(Comparison(quantity, 1, 0, 0))
+            known = [str(name).lower() in message.lower() for name in names] or [bool(message)]
+            if foreign and not any(known):
+                fault = f"the message does not name the problem: {error!r}"
         else:
-            fault = f"got {short(result)}, wanted {names}"
-            self._passed(Comparison(quantity, 1, 0, 0, fault=fault))
+            fault = f"got {short(result)}, wanted {wanted}"
+        self._passed(Comparison(quantity, 1, 0, 0, fault=fault))
         try:
             accepts()
         except errors as error:

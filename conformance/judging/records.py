@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
+from soprano.backends import BUILT_IN
 
 
 @dataclass
@@ -28,6 +29,11 @@ class TestRecord:
     message: str = ""
     repeat: str = ""  # the command that runs the test again
     not_run: bool = False  # selected, but the run ended before the test
+
+
+def is_third_party(subject: str) -> bool:
+    """Whether a subject ("shared", "backend-model" or a backend) is not of this package."""
+    return subject != "shared" and subject.partition("-")[0] not in BUILT_IN
 
 
 def totals(records: Sequence[TestRecord]) -> Mapping[str, int]:

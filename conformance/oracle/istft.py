@@ -180,3 +180,10 @@ def random_spectrum(config: IstftConfig, count: int, seed: int = 0) -> Float64:
         return upper
     lower = upper[1 : (config.n_fft + 1) // 2][::-1] * [1, -1]
     return np.concatenate([upper, lower])
+
+
+def decoder_spectrum(config: IstftConfig, count: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """A spectrum (F, T, 2) as the decoders of the family give it: DC and Nyquist are zero."""
+    spectrum = random_spectrum(config, count, seed).astype(np.float32)
+    spectrum[[0, -1]] = 0
+    return spectrum

@@ -211,7 +211,8 @@ def istfts_followed(
     Args:
         istft: takes a spectrum (1, F, T, 2) and a config.
         configs: those that it is asked for.
-        edges: whether the spectra have energy in DC and Nyquist.
+        edges: whether the spectra have energy in DC and Nyquist, and the conventions are those
+            about them.
     """
     questions = [_Asked(istft, config, count, edges) for config in configs for count in COUNTS]
     asked = [q for q in questions if q.answer is not None]
@@ -219,7 +220,7 @@ def istfts_followed(
         return []
     if asked and not any(q.answer.any() for q in asked):
         return _silent_start(istft, configs[0])
-    known = {**EDGES, **ISTFTS} if edges else ISTFTS
+    known = EDGES if edges else ISTFTS
     return smallest_explanations(known, Istft(), lambda stage: _explains(stage, asked))
 
 

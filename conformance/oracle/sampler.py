@@ -1,6 +1,6 @@
 """The sampler and its random streams by their definitions.
 
-Decisions are computed in float64, intervals in decimals of 60 digits, random streams in integers.
+Decisions are computed in float64, intervals in decimals of 40 digits, random streams in integers.
 """
 
 from __future__ import annotations
@@ -56,6 +56,20 @@ def _edges(scores: Float64, options: SamplingOptions) -> tuple[Ints, Float64]:
     return kept, np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
 
 
+def defined_ids(
+    logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, uniforms: Float64
+) -> Ints:
+    """The id that each uniform draws."""
+    scores = _penalized(logits, history, options)
+    kept, edges = _edges(scores, options)
+    return kept[np.searchsorted(edges[1:-1], uniforms, side="right")]
+
+
+def _penalized(logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions) -> Float64:
+    seen = np.asarray(history, np.int64)
+    return penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
+
+
 def widest_intervals(
     logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, error: float
 ) -> tuple[Float64, Float64]:
@@ -64,8 +78,7 @@ def widest_intervals(
     The cumulative probabilities may be off by `error`, at top-p and at the draw. An id that cannot
     be drawn has no uniforms: from inf to -inf.
     """
-    seen = np.asarray(history, np.int64)
-    scores = penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
+    scores = _penalized(logits, history, options)
     lowest, highest = np.full(len(scores), np.inf), np.full(len(scores), -np.inf)
     ps = (options.top_p - error, options.top_p + error) if options.top_p < 1 else (1.0,)
     for p in ps:
@@ -90,8 +103,7 @@ def decide(
     logits: npt.ArrayLike, history: Sequence[int], options: SamplingOptions, uniform: float | None
 ) -> Decision:
     """The id that logits (V,) give after a history."""
-    seen = np.asarray(history, np.int64)
-    scores = penalize(np.array(logits, np.float64), seen, options.repetition_penalty)
+    scores = _penalized(logits, history, options)
     if options.temperature == 0:
         ranked = np.argsort(-scores, kind="stable")
         return Decision(int(ranked[0]), float(scores[ranked[0]] - scores[ranked[1]]))
@@ -113,7 +125,7 @@ def intervals(
     ranked = sorted(possible, key=lambda i: (-scores[i], i))
     if options.top_k:
         ranked = ranked[: options.top_k]
-    with localcontext(prec=60):
+    with localcontext(prec=40):
         largest, temperature = Decimal(scores[ranked[0]]), Decimal(options.temperature)
         weights = {i: ((Decimal(scores[i]) - largest) / temperature).exp() for i in ranked}
         required = Decimal(options.top_p) * sum(weights.values())

@@ -17,7 +17,10 @@ from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord, totals
 
 # From worst to best. A requirement has the worst verdict of its tests.
-ORDER = ("error", "mistrusted", "fail", "skipped", "deviation", "tie", "pass", "not-applicable")
+ORDER = (
+    "error", "mistrusted", "fail", "skipped", "warning", "deviation", "tie", "pass",
+    "not-applicable",
+)  # fmt: skip
 RED = ("error", "mistrusted", "fail")  # these fail the run
 _CONVENTION = re.compile(r"you follow the convention [\"'](.*)[\"']")
 

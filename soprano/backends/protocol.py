@@ -191,8 +191,14 @@ class OptionalStages(Protocol):
         ...
 
     def sample(
-        self, logits: Float32, history: Sequence[int], options: SamplingOptions, uniform: float
-    ) -> int: ...
+        self,
+        logits: Float32,
+        history: Sequence[int],
+        options: SamplingOptions,
+        uniform: float | None,
+    ) -> int:
+        """The next id, from logits (V,) and the ids so far; `uniform` is None at temperature 0."""
+        ...
 
     def decode_audio(self, hidden: Float32, lengths: Int64) -> Float32:
         """Samples (B, N) of hidden states (B, T, H), of which `lengths` (B,) are real.
@@ -204,7 +210,11 @@ class OptionalStages(Protocol):
     def istft(
         self, spectrum: Float32, config: IstftConfig, layout: str, *, length: int | None = None
     ) -> Float32:
-        """Samples (B, N) of a spectrum in one of the declared layouts."""
+        """Samples (B, N) of a spectrum in one of the declared layouts.
+
+        Raises:
+            ValueError: a spectrum of another number of bins.
+        """
         ...
 
     def is_stuck(self, hidden: Float32, distance: float) -> bool:
