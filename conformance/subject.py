@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from conformance.golden.packs import Pack, find_pack
+from conformance.judging.skips import NotDeclared
 from soprano.backends import Backend, Float32, Int64, Output, open_backend
 from soprano.stages import Stages
 from soprano.synthesis import SopranoTTS, shared_stages
@@ -46,10 +48,12 @@ class Subject:
     def open(
         self, name: str, model: Path, precision: str = "fp32", threads: int | None = None
     ) -> Backend:
-        """A backend that is given no more rows in one call than it declares."""
-        opened = self.open_backend(name, model, precision, threads)
-        batch = getattr(getattr(opened, "capabilities", None), "batch", True)
-        return opened if batch else OneRowAtATime(opened)
+        """A backend that is given no more rows and no longer sequences than it declares."""
+        opened: Any = self.open_backend(name, model, precision, threads)
+        able = getattr(opened, "capabilities", None)
+        if getattr(able, "max_length", None) is not None:
+            opened = WithinLength(opened)
+        return opened if getattr(able, "batch", True) else OneRowAtATime(opened)
 
     def stages_of(self, backend: Backend, model: Path) -> Stages:
         """The pipeline of a backend and a model."""
@@ -70,7 +74,8 @@ class OneRowAtATime:
         self.backend = backend
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
+        member = getattr(self.backend, name)
+        return partial(self._decode_audio, member) if name == "decode_audio" else member
 
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
         if len(lengths) < 2 or len(lengths) != len(ids):
@@ -106,6 +111,73 @@ class OneRowAtATime:
         ]
         frames = max(spectrum.shape[1] for spectrum in spectra)
         return np.stack([np.pad(s, ((0, 0), (0, frames - s.shape[1]), (0, 0))) for s in spectra])
+
+    def _decode_audio(
+        self, decode: Callable[[Float32, Int64], Float32], hidden: Float32, lengths: Int64
+    ) -> Float32:
+        if len(lengths) < 2 or len(lengths) != len(hidden):
+            return decode(hidden, lengths)
+        rows = zip(hidden, lengths, strict=True)
+        samples = [decode(row[None, :n], np.array([n]))[0] for row, n in rows]
+        longest = max(map(len, samples))
+        return np.stack([np.pad(row, (0, longest - len(row))) for row in samples])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A backend's state, and how many ids each row has read."""
+
+    state: Any
+    lengths: Int64
+
+
+class WithinLength:
+    """A backend that declares a maximum length: a test that needs more is not applicable.
+
+    A call with a state or arrays that are not valid is passed unchanged.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def prefill(self, ids: Int64, lengths: Int64) -> Output:
+        self._require(lengths)
+        return self._counted(self.backend.prefill(ids, lengths), np.array(lengths))
+
+    def step(self, ids: Int64, state: Any) -> Output:
+        if not isinstance(state, Counted):
+            output: Output = self.backend.step(ids, state)
+            return output
+        self._require(state.lengths + 1)
+        return self._counted(self.backend.step(ids, state.state), state.lengths + 1)
+
+    def fork(self, state: Any) -> Any:
+        return replace(state, state=self.backend.fork(state.state))
+
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        return Counted(self.backend.select(state.state, rows), state.lengths[list(rows)])
+
+    def join(self, first: Any, second: Any) -> Any:
+        lengths = np.concatenate([first.lengths, second.lengths])
+        return Counted(self.backend.join(first.state, second.state), lengths)
+
+    def decode(self, hidden: Float32, lengths: Int64) -> Float32:
+        self._require(lengths)
+        spectrum: Float32 = self.backend.decode(hidden, lengths)
+        return spectrum
+
+    def _require(self, lengths: Any) -> None:
+        most = self.backend.capabilities.max_length
+        needed = int(np.max(lengths, initial=0))
+        if needed > most:
+            raise NotDeclared(f"{needed} ids are needed, and {self.backend.name} declares {most}")
+
+    @staticmethod
+    def _counted(output: Output, lengths: Int64) -> Output:
+        return output._replace(state=Counted(output.state, lengths))
 
 
 def _batch(outputs: Sequence[Output]) -> Output:
