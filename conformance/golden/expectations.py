@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -126,6 +126,22 @@ def expect_decoder(
         "samples": np.concatenate([inverse_stft(spectrum, config.istft) for spectrum in spectra]),
         **{name: inverse_stft(spectrum, config.istft) for name, spectrum in free_runs.items()},
     }
+
+
+def expect_beginnings(
+    decoder: Decoder, config: DecoderConfig, hidden: npt.NDArray[Any], counts: Sequence[int]
+) -> Iterator[Float64]:
+    """The spectrum of the first n hidden states for each n of `counts`, at least 1.
+
+    Only the frames in reach of the last state differ from those of a longer utterance.
+    """
+    whole = decoder(hidden[: max(counts)])
+    reach = -(-config.receptive_frames // config.frames_per_token)  # tokens
+    for count in counts:
+        kept = max(count - 1 - reach, 0)
+        first = max(kept - reach, 0)
+        tail = decoder(hidden[first:count])[:, (kept - first) * config.frames_per_token :]
+        yield np.concatenate([whole[:, : kept * config.frames_per_token], tail], axis=1)
 
 
 def _free_run(

@@ -3,17 +3,28 @@
 import numpy as np
 import pytest
 
-from conformance.golden.inputs import TOKENS, decoder_inputs, hidden_pool, long_hidden
+from conformance.golden.expectations import expect_beginnings
+from conformance.golden.inputs import COUNTS, TOKENS, decoder_inputs, hidden_pool, long_hidden
 from conformance.golden.observations import spectrum
 from conformance.golden.packs import relative
 from conformance.judging import tolerances
+from conformance.judging.skips import NotDeclared
+from conformance.laws.coverage import share
+from conformance.laws.memory_orders import memory_orders, unchanged
+from conformance.oracle.istft import inverse_stft
 
+LENGTHS_OF_WINDOWED = (*range(17, 34), 63, 64, 65, 127, 255, 256, 257, 511, 512, 513, 700)
 WINDOW = 10  # tokens of a window without its context; with it, a length covered by the oracle
+
+
+def require_batch(stages, rows):
+    if rows > 1 and not stages.language_model.capabilities.batch:
+        raise NotDeclared("the backend does not declare batches")
 
 
 @pytest.fixture
 def judge_spectra(vectors, judge):
-    """Judges two spectra of the backend that must agree.
+    """Judges two spectra that must agree, of which one is the backend's.
 
     Once as they are, and once relative to the magnitude of each bin: loud bins hide quiet ones.
     """
@@ -43,6 +54,27 @@ def test_spectra_match_the_oracle(stages, vectors, judge):
     with judge.together():
         for quantity, pair in (("spectrum", (actual, expected)), ("relative spectrum", scaled)):
             judge.close(quantity, *pair, vectors.limit(quantity), places=vectors.places(quantity))
+
+
+@pytest.mark.requirement("DE-15")
+def test_every_number_of_tokens_matches_the_oracle(request, stages, vectors, judge, judge_spectra):
+    counts = share(request, COUNTS[1:])
+    if not counts:
+        raise NotDeclared("other models of the run take these numbers of tokens")
+    config, hidden = stages.config.decoder, long_hidden(vectors.arrays, COUNTS[-1])
+    decoder = vectors.pack.networks().decoder
+    for count, expected in zip(
+        counts, expect_beginnings(decoder, config, hidden, counts), strict=True
+    ):
+        if stages.language_model.capabilities.spectrum:
+            step = 1 + expected.size // 10_000
+            bins = slice(count % step, None, step)  # of long utterances, some of the bins
+            actual = spectrum(stages, hidden[:count])
+            judge_spectra(f"{count} tokens", actual[bins], expected[bins], bins)
+        elif count > 1:
+            samples = inverse_stft(expected, config.istft)
+            limit = vectors.own_limit("samples")
+            judge.waveform(f"{count} tokens", stages.vocode(hidden[:count]), samples, limit)
 
 
 @pytest.mark.requirement("DE-02")
@@ -107,10 +139,10 @@ def test_a_hidden_state_affects_only_frames_in_its_receptive_field(
 
 
 @pytest.mark.requirement("DE-06")
-@pytest.mark.parametrize(
-    "lengths", [range(17, 34), (63, 64, 65, 127, 255, 256, 257), (511, 512, 513, 700)]
-)
-def test_windows_with_context_equal_the_whole_utterance(stages, vectors, judge_spectra, lengths):
+def test_windows_with_context_equal_the_whole_utterance(request, stages, vectors, judge_spectra):
+    lengths = share(request, LENGTHS_OF_WINDOWED)
+    if not lengths:
+        raise NotDeclared("other models of the run take these numbers of tokens")
     windows = {}  # by content; most windows are those of a shorter utterance too
     for tokens in lengths:
         hidden = long_hidden(vectors.arrays, tokens)
@@ -160,6 +192,43 @@ def test_the_arguments_of_decode_are_not_modified(stages, vectors, judge):
     stages.decode(hidden, lengths)
     judge.bits("hidden states", hidden, before[0])
     judge.equal("lengths", lengths.tolist(), before[1].tolist())
+
+
+@pytest.mark.requirement("DE-16")
+@pytest.mark.parametrize("lengths", [(5,), (5, 1, 9, 0, 3)], ids=["one row", "five rows"])
+def test_hidden_states_beyond_a_row_have_no_effect(stages, vectors, judge, judge_spectra, lengths):
+    require_batch(stages, len(lengths))
+    pool, lengths = hidden_pool(vectors.arrays), np.array(lengths)
+    plain = np.zeros((len(lengths), 11, pool.shape[1]), np.float32)
+    for row, length in enumerate(lengths):
+        plain[row, :length] = pool[17 * row :][:length]
+    beyond = np.arange(plain.shape[1]) >= lengths[:, None]
+    expected = stages.decode(plain, lengths)
+    config, frames = stages.config.decoder, stages.config.decoder.frames(5)
+    shape = (len(lengths), config.bins, config.frames(max(lengths)), 2)
+    judge.shape("spectrum of padded rows", expected, shape)
+    unpadded = spectrum(stages, plain[0, :5])
+    judge_spectra("with and without padding", expected[0, :, :frames], unpadded)
+    noise = np.random.default_rng(3).normal(0, 100, plain.shape).astype(np.float32)
+    for value in (7, np.nan, np.inf, -np.inf, 3e38, noise):
+        hidden = np.where(beyond[..., None], np.float32(value), plain)
+        name = "noise" if value is noise else f"{value:g}"
+        judge.bits(f"padding of {name}: spectrum", stages.decode(hidden, lengths), expected)
+
+
+@pytest.mark.requirement("DE-17")
+@pytest.mark.parametrize("lengths", [(6,), (4, 6, 1)], ids=["one row", "three rows"])
+def test_the_memory_order_of_hidden_states_has_no_effect(stages, vectors, judge, lengths):
+    require_batch(stages, len(lengths))
+    lengths = np.array(lengths)
+    hidden = hidden_pool(vectors.arrays)[: 6 * len(lengths)].reshape(len(lengths), 6, -1)
+    expected = stages.decode(hidden.copy(), lengths)
+    for order, given in memory_orders(hidden):
+        with unchanged(judge, given, order):
+            judge.bits(f"{order}: spectrum", stages.decode(given, lengths), expected)
+    for order, given in memory_orders(lengths):
+        with unchanged(judge, given, order):
+            judge.bits(f"lengths in {order}: spectrum", stages.decode(hidden, given), expected)
 
 
 @pytest.mark.requirement("DE-08")
