@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.tolerances import istft as istft_limit
+from conformance.laws.memory_orders import memory_orders
 from conformance.oracle.istft import (
     decoder_spectrum,
     inverse_dft,
@@ -73,22 +74,6 @@ def test_batched_istft_equals_unbatched(judge, istft_stage):
         judge.close(named(config, 5), actual, expected, istft_limit(expected, config))
 
 
-def forms(values):
-    """The same values in other memory orders."""
-    wide = np.zeros((*values.shape[:2], 2 * values.shape[2], values.shape[3]), np.float32)
-    wide[:, :, ::2] = values
-    locked = values.copy()
-    locked.flags.writeable = False
-    backwards = (..., *[slice(None, None, -1)] * 3)
-    return {
-        "C order": values,
-        "Fortran order": np.asfortranarray(values),
-        "strided": wide[:, :, ::2],
-        "reversed": values[backwards].copy()[backwards],
-        "read-only": locked,
-    }
-
-
 @pytest.mark.requirement("IS-09")
 def test_declared_layouts_and_memory_orders_give_the_same_samples(judge, istft_stage):
     for config in istft_stage.geometries[:2]:
@@ -96,7 +81,7 @@ def test_declared_layouts_and_memory_orders_give_the_same_samples(judge, istft_s
         arrays = {"bft2": bft2, "b2ft": np.ascontiguousarray(np.moveaxis(bft2, 3, 1))}
         expected = inverse_stft(bft2[0], config)
         for layout in istft_stage.layouts:
-            for name, values in forms(arrays[layout]).items():
+            for name, values in memory_orders(arrays[layout]):
                 actual = istft_stage.in_own_layout(values, config, layout)[0]
                 quantity = f"{named(config, 6)}, layout {layout}, {name}"
                 judge.waveform(quantity, actual, expected, istft_limit(expected, config))
