@@ -143,9 +143,10 @@ def observe_free_run_samples(stages: Stages, arrays: Given) -> Arrays:
 
 
 def observe_decoder(stages: Stages, arrays: Given) -> Arrays:
-    """The spectra of every decoder input, joined, and their samples."""
+    """The spectra of every decoder input, joined, if the decoder gives any, and their samples."""
+    spectra = observe_spectra(stages, arrays) if stages.decode_audio is None else {}
     samples = [stages.vocode(hidden) for hidden in decoder_inputs(arrays)]
-    return {**observe_spectra(stages, arrays), "samples": np.concatenate(samples)}
+    return {**spectra, "samples": np.concatenate(samples)}
 
 
 def observe_spectra(stages: Stages, arrays: Given) -> Arrays:

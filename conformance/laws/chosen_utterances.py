@@ -74,6 +74,7 @@ class Course:
         options: SamplingOptions,
         count: int,
         error: float,  # of a logit
+        seed: int = 0,  # of the choice
     ) -> None:
         self.prompt, self.options, self.asked = list(prompt), options, count
         self.ids: list[int] = []
@@ -81,7 +82,7 @@ class Course:
         self.uniforms: list[float] = []
         self.stops: dict[int, float] = {}  # by step, the uniform that draws [STOP] there
         self._stop, self._error = backend.config.language_model.eos_token_id, error
-        self._choice = np.random.default_rng(len(self.prompt))
+        self._choice = np.random.default_rng([len(self.prompt), seed])
         most = backend.capabilities.max_length
         count = count if most is None else min(count, most - len(self.prompt))
         output = prefill_one(backend, self.prompt)

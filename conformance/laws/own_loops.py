@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,19 +80,21 @@ class OwnLoops:
     def _begin(
         self, vectors: Vectors, options: str, count: int, row: int, prompt_length: int
     ) -> Course:
-        length = int(vectors.arrays["prompt lengths"][row])
-        prompt = vectors.arrays["prompt ids"][row, :length].tolist()
+        ids, lengths = vectors.arrays["prompt ids"], vectors.arrays["prompt lengths"]
+        prompt = ids[row % len(ids), : int(lengths[row % len(ids)])].tolist()
         if prompt_length:
             between = long_sequence(vectors.arrays)[: prompt_length - 3].tolist()
             prompt = [*prompt[:2], *between, prompt[-1]]
-        return self._course(vectors, prompt, options, count)
+        return self._course(vectors, prompt, options, count, row)
 
-    def _course(self, vectors: Vectors, prompt: Sequence[int], options: str, count: int) -> Course:
+    def _course(
+        self, vectors: Vectors, prompt: Sequence[int], options: str, count: int, seed: int = 0
+    ) -> Course:
         if not self._options:
             stop = self.backend.config.language_model.eos_token_id
             self._options = option_sets(safe_temperature(vectors, stop))
         error = vectors.own_limit("step logits").worst
-        return Course(self.backend, prompt, self._options[options], count, error)
+        return Course(self.backend, prompt, self._options[options], count, error, seed)
 
     def ends(self, vectors: Vectors, options: str) -> list[Utterance]:
         """Utterances that [STOP] ends, the one that shows every convention first."""
@@ -138,6 +141,20 @@ class OwnLoops:
                 break
         assert best is not None
         return best
+
+    def batch(self, vectors: Vectors, size: int, limit: int) -> list[Utterance]:
+        """Utterances of different prompts, most of which end before the limit, at any step."""
+        found: list[Utterance] = []
+        if self.usual == "greedy":
+            found = [replace(utterance, limit=limit) for utterance in self.greedy_ends(vectors)]
+        for row in range(2 * size):
+            if len(found) == size:
+                break
+            course = self.course(vectors, self.usual, limit, row)
+            utterance = course.ending(7 * row % limit, limit) if row % 4 else None
+            if utterance := utterance or course.cut(limit):
+                found.append(utterance)
+        return found[:size]
 
     def streamed(self, vectors: Vectors, count: int) -> Utterance:
         """A long utterance."""

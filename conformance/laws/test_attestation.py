@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from conformance.golden.observations import observe_prefill, observe_spectra
+from conformance.golden.observations import observe_decoder, observe_prefill
 from conformance.options import option
 
 FIELDS = ("version", "device", "threads", "precision", "cache precision", "optimisation")
@@ -53,7 +53,7 @@ def test_every_thread_count_matches_the_oracle(
     opened = subject.open(name, model, precision, threads)
     try:
         observed = observe_prefill(opened, vectors.arrays)
-        observed |= observe_spectra(subject.stages_of(opened, model), vectors.arrays)
+        observed |= observe_decoder(subject.stages_of(opened, model), vectors.arrays)
     finally:
         opened.close()
         if before.isdigit():  # PyTorch has one thread pool per process

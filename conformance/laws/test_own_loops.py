@@ -23,6 +23,7 @@ from conformance.oracle.utterance_conventions import (
     loops_giving_ids,
     loops_giving_samples,
 )
+from soprano.backends.protocol import SynthesisResult
 
 SAMPLED = ("all ids", "penalty", "filtered", "narrow")
 COUNTS = (
@@ -36,6 +37,8 @@ COUNTS = (
 CHUNKS = (8, 1, 2, 7, 31, 64, 100, 600)  # tokens; the last is more than an utterance has
 TOKENS, CHUNK = 256, 32  # of the stream that is timed
 TRIES = 3
+PASSED = ("prompt", "uniforms")
+BATCH, LIMIT = 33, 20  # prompts of a batch, and their new tokens
 
 
 @pytest.fixture(scope="session")
@@ -117,22 +120,28 @@ def test_an_own_synthesize_reaches_the_limits_of_the_model(vectors, judge, own, 
     judge_limits(judge, synthesize, stated_positions(model), own.longest(vectors))
 
 
-@pytest.fixture
-def judge_answer(stages, vectors, judge, own):
-    """Judges an answer of `synthesize`; its samples by the ids that it has."""
+def judge_answer(judge, own, stages, vectors, utterance, answer, name):
+    """Judge an answer of `synthesize`; its samples by the ids that it has."""
+    with judge.together():
+        own.judge_samples(
+            judge,
+            stages,
+            vectors,
+            utterance.with_ids(stages.language_model, answer.ids),
+            answer.samples,
+            name=f"samples, {name}",
+        )
+        judge.equal(f"finish reason, {name}", answer.finish, utterance.finish)
+        judge.equal(f"ids, {name}", list(answer.ids), utterance.ids)
 
-    def judge_one(utterance, answer):
-        with judge.together():
-            own.judge_samples(
-                judge,
-                stages,
-                vectors,
-                utterance.with_ids(stages.language_model, answer.ids),
-                answer.samples,
-                name=f"samples, {utterance}",
-            )
-            judge.equal(f"finish reason, {utterance}", answer.finish, utterance.finish)
-            judge.equal(f"ids, {utterance}", list(answer.ids), utterance.ids)
+
+@pytest.fixture
+def judge_synthesize(stages, vectors, judge, own, synthesize):
+    """Judges what `synthesize` makes of an utterance."""
+
+    def judge_one(utterance):
+        answer = synthesize(utterance)
+        judge_answer(judge, own, stages, vectors, utterance, answer, str(utterance))
 
     return judge_one
 
@@ -141,7 +150,7 @@ def judge_answer(stages, vectors, judge, own):
 @pytest.mark.parametrize("options", [*SAMPLED, "greedy"])
 @pytest.mark.parametrize("finish", ["stop", "length"])
 def test_an_own_synthesize_decodes_the_states_that_predict_its_ids(
-    vectors, judge, own, synthesize, judge_answer, options, finish
+    vectors, own, judge_synthesize, options, finish
 ):
     if options != "greedy":
         own.require_uniforms()
@@ -151,25 +160,25 @@ def test_an_own_synthesize_decodes_the_states_that_predict_its_ids(
     if not utterances:
         raise NotDeclared("with these options no utterance of this model ends by [STOP]")
     for utterance in utterances:
-        judge_answer(utterance, synthesize(utterance))
+        judge_synthesize(utterance)
 
 
 @pytest.mark.requirement("SY-14")
 def test_an_own_synthesize_gives_the_samples_of_any_number_of_tokens(
-    request, vectors, own, synthesize, judge_answer
+    request, vectors, own, judge_synthesize
 ):
     counts = share(request, COUNTS) or [DISTINCT]
     for count in counts:
         if utterance := own.of_length(vectors, count):
-            judge_answer(utterance, synthesize(utterance))
+            judge_synthesize(utterance)
 
 
 @pytest.mark.requirement("SY-14")
 def test_an_own_synthesize_gives_the_samples_of_the_longest_utterances(
-    vectors, own, synthesize, judge_answer
+    vectors, own, judge_synthesize
 ):
     for utterance in own.longest(vectors):
-        judge_answer(utterance, synthesize(utterance))
+        judge_synthesize(utterance)
 
 
 @pytest.fixture
@@ -278,3 +287,20 @@ def test_chunks_of_an_own_stream_have_about_the_requested_size(
     judge.below("tokens of the largest chunk", max(tokens, default=total), most, wrong=total)
     allowed = tolerances.CHUNK_FACTOR * total / chunk_size + 2
     judge.below("chunks", len(tokens), allowed, wrong=total * per_token)
+
+
+@pytest.mark.requirement("BA-06")
+@pytest.mark.parametrize("size", [1, 2, 3, 8, BATCH])
+def test_an_own_batch_gives_each_prompt_what_it_has_unbatched(
+    request, stages, vectors, judge, own, size
+):
+    own.require("synthesize_batch")
+    if size == BATCH and not share(request, CHUNKS):
+        raise NotDeclared("other models of the run take the largest batch")
+    utterances = own.batch(vectors, size, LIMIT)
+    prompts, uniforms = ([list(getattr(u, part)) for u in utterances] for part in PASSED)
+    answers = own.backend.synthesize_batch(prompts, utterances[0].options, uniforms, LIMIT)
+    judge.equal("answers", len(answers), len(utterances))
+    for row, (answer, utterance) in enumerate(zip(answers, utterances, strict=True)):
+        name = f"row {row} of {size}, {utterance}"
+        judge_answer(judge, own, stages, vectors, utterance, SynthesisResult(*answer), name)

@@ -188,7 +188,7 @@ def test_own_default_options_are_those_of_the_model_folder(
     own("default_options")
     name = request.node.callspec.params["backend"][0]
     folder = folder_with(model, tmp_path / model.name, stated)
-    opened = subject.open_backend(name, folder, backend.capabilities.precision)
+    opened = subject.open(name, folder, backend.capabilities.precision)
     try:
         options = opened.default_options()
     finally:

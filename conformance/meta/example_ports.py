@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import wave
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.faults.own_loops import OwnLoops
 from conformance.golden.observations import hidden_states
-from conformance.oracle.conventions import ALIGNMENTS
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft, Sampler
 from conformance.oracle.sampler_conventions import SAMPLERS
+from conformance.oracle.stage_conventions import CONVERSIONS, STUCK, Stuck, convert
+from conformance.oracle.utterance_conventions import ALIGNMENTS
 from soprano.backends import Backend, Capabilities, open_backend
 from soprano.backends.base import PortBackend
-from soprano.backends.protocol import SynthesisResult
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 from soprano.errors import BackendError
-from soprano.generate import Prompt, Token, generate
-from soprano.stages import with_own_stages
-from soprano.streaming import stream
+from soprano.generate import Token
+from soprano.stages import Stages, with_own_stages
 from soprano.synthesis import shared_stages
+from soprano.text import normalize, split_sentences
+from soprano.tokenizer import load_tokenizer
 
 Step = tuple[npt.ArrayLike, npt.ArrayLike, Any]  # logits (V,), hidden state (H,), KV cache
 
@@ -48,6 +52,9 @@ class Port(PortBackend):
         return output.logits[0], output.hidden[0], output.state
 
     def decode_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
+        return self.spectrum(hidden)
+
+    def spectrum(self, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self.runtime.decode(hidden[None], np.array([len(hidden)]))[0]
 
 
@@ -67,38 +74,87 @@ class Ending(Port):
 
 
 class OwnStages(Port):
-    """A port with a sampler, an ISTFT, a synthesis and a stream of its own, all of them correct."""
+    """A port with every optional stage of its own, all of them correct."""
 
     sample = Sampler()
     istft = Istft()
+    is_stuck = Stuck()
+    normalize = staticmethod(normalize)
+    split = staticmethod(split_sentences)
+    tokenize = staticmethod(load_tokenizer)
+    loops: Callable[[Any, Stages], OwnLoops] = OwnLoops
 
-    def tokens(self, ids: Any, options: Any, uniforms: Any, limit: int) -> list[Token]:
-        return list(generate(self.stages, [Prompt(list(ids), iter(uniforms), options, limit)]))
+    def __init__(self, folder: ModelFolder, *, precision: str, threads: int | None) -> None:
+        super().__init__(folder, precision=precision, threads=threads)
+        self.folder = folder
+        loops = type(self).loops(self, self.stages)
+        self.synthesize, self.stream = loops.synthesize, loops.stream
+        self.synthesize_batch = loops.synthesize_batch
 
-    def synthesize(
-        self,
-        ids: Sequence[int],
-        options: SamplingOptions,
-        uniforms: Sequence[float],
-        max_new_tokens: int,
-    ) -> SynthesisResult:
-        tokens = self.tokens(ids, options, uniforms, max_new_tokens)
-        states = [token.hidden for token in tokens if token.hidden is not None]
-        samples = self.stages.vocode(np.array(states))
-        said = [token.id for token in tokens if token.id is not None]
-        return SynthesisResult(said, samples, tokens[-1].finish or "")
+    def wav(self, samples: npt.NDArray[np.float32], sample_rate: int) -> bytes:
+        file = BytesIO()
+        with wave.open(file, "wb") as writer:
+            writer.setparams((1, 2, sample_rate, 0, "NONE", ""))
+            writer.writeframes(self.values(samples).astype("<i2").tobytes())
+        return file.getvalue()
 
-    def stream(
-        self,
-        ids: Sequence[int],
-        options: SamplingOptions,
-        uniforms: Sequence[float],
-        max_new_tokens: int,
-        chunk_size: int,
-    ) -> Iterator[npt.NDArray[np.float32]]:
-        tokens = self.tokens(ids, options, uniforms, max_new_tokens)
-        for samples, _ in stream(self.stages, tokens, chunk_size):
-            yield samples
+    def values(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        return convert(samples)
+
+    def default_options(self) -> SamplingOptions:
+        return self.folder.generation_defaults.sampling
+
+    def loaded_weights(self) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        return {
+            "language_model": self.folder.language_model_weights(),
+            "decoder": self.folder.decoder_weights(),
+        }
+
+
+class AudioDecoder(OwnStages):
+    """A port whose decoder gives samples instead of spectra."""
+
+    decode_one = PortBackend.decode_one
+
+    def decode_audio_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
+        spectrum = self.spectrum(hidden)
+        return Istft()(spectrum[None], self.config.decoder.istft)[0]
+
+
+class AudioThroughWrongWindow(AudioDecoder):
+    """A decoder of samples whose window is that of filter design."""
+
+    def decode_audio_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
+        istft = ISTFTS["a symmetric window"]
+        return istft(self.spectrum(hidden)[None], self.config.decoder.istft)[0]
+
+
+class Greedy(OwnStages):
+    """A port with a random generator of its own, so that it declares no uniforms."""
+
+    capabilities = replace(PortBackend.capabilities, uniforms=False)
+
+    def sample(self, logits: Any, history: Any, options: SamplingOptions, uniform: Any) -> int:
+        if options.temperature:
+            raise NotImplementedError("another random generator")
+        return Sampler()(logits, history, options, None)
+
+
+class ShortContext(OwnStages):
+    """A port whose KV cache has room for 200 ids."""
+
+    capabilities = replace(PortBackend.capabilities, max_length=200)
+
+    def prefill_one(self, ids: npt.NDArray[np.int64]) -> Step:
+        assert len(ids) <= 200, "the suite exceeded max_length"
+        logits, hidden, cache = super().prefill_one(ids)
+        return logits, hidden, (len(ids), cache)
+
+    def step_one(self, new_id: int, cache: Any) -> Step:
+        length, inner = cache
+        assert length < 200, "the suite exceeded max_length"
+        logits, hidden, inner = super().step_one(new_id, inner)
+        return logits, hidden, (length + 1, inner)
 
 
 class HiddenTopK(OwnStages):
@@ -113,18 +169,59 @@ class SymmetricWindow(OwnStages):
     istft = ISTFTS["a symmetric window"]
 
 
+class _LateLoops(OwnLoops):
+    def tokens(self, *arguments: Any) -> Iterator[Token]:
+        tokens = list(super().tokens(*arguments))
+        drawn = [token.id for token in tokens if token.id is not None]
+        states = hidden_states(self.inner, arguments[0], drawn)
+        late = ALIGNMENTS["the state after feeding a token, not the one that predicted it"]
+        for token, hidden in zip(tokens, late(states[:0], states), strict=False):
+            yield replace(token, hidden=hidden)
+        yield from tokens[len(drawn) :]
+
+
 class LateStates(OwnStages):
     """A port whose loop decodes the state after feeding a token."""
 
-    def tokens(self, ids: Any, options: Any, uniforms: Any, limit: int) -> list[Token]:
-        tokens = super().tokens(ids, options, uniforms, limit)
-        said = [token.id for token in tokens if token.id is not None]
-        states = hidden_states(self, ids, said)
-        late = ALIGNMENTS["the state after feeding a token, not the one that predicted it"]
-        return [
-            replace(token, hidden=hidden)
-            for token, hidden in zip(tokens, late(states[:0], states), strict=False)
-        ] + tokens[len(said) :]
+    loops = _LateLoops
+
+
+class ResetDetector(OwnStages):
+    """A port whose detector of stuck utterances begins again after each large step."""
+
+    is_stuck = STUCK["a large step resets the counter"]
+
+
+class TruncatedSamples(OwnStages):
+    """A port that converts samples to 16 bits by a cast."""
+
+    def values(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        return CONVERSIONS["truncated instead of rounded"](samples)
+
+
+class RandomDecoder(OwnStages):
+    """A port whose loader does not find the decoder's file and keeps random weights."""
+
+    def loaded_weights(self) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        weights, rng = super().loaded_weights(), np.random.default_rng(0)
+        shapes = {name: values.shape for name, values in weights["decoder"].items()}
+        random = {name: rng.normal(0, 0.02, shape) for name, shape in shapes.items()}
+        return {**weights, "decoder": {n: v.astype(np.float32) for n, v in random.items()}}
+
+
+class FixedOptions(OwnStages):
+    """A port with default options of its own, whatever the model folder states."""
+
+    def default_options(self) -> SamplingOptions:
+        return SamplingOptions()
+
+
+class ShortSentences(OwnStages):
+    """A port that does not merge short sentences."""
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        return [part + "." for part in text.split(".") if part.strip()]
 
 
 def unable(folder: ModelFolder, *, precision: str, threads: int | None) -> Backend:

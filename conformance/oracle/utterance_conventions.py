@@ -19,7 +19,7 @@ from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft, Sampler, complex_bins
 from conformance.oracle.sampler_conventions import SAMPLERS
 from soprano.backends import Backend
-from soprano.config import SamplingOptions
+from soprano.config import IstftConfig, SamplingOptions
 from soprano.stages import Stages
 
 Array = npt.NDArray[Any]
@@ -312,3 +312,25 @@ def loops_giving_samples(
             if rest is not None:
                 found.append(" + ".join([name, *[rest] * bool(rest)]))
     return found
+
+
+def istfts_giving(
+    spectra: Sequence[Array], samples: Sequence[Array], config: IstftConfig
+) -> list[str]:
+    """The conventions of an inverse STFT that give the samples (N,) of spectra (F, T, 2)."""
+    bins = [complex_bins(spectrum[None].astype(float), config, "bft2") for spectrum in spectra]
+    memos: list[dict[Any, Any]] = [{} for _ in bins]
+
+    def explains(stage: Istft) -> str | None:
+        rests = set()
+        for own, memo, actual in zip(bins, memos, samples, strict=True):
+            recovered, start, end = stage.recovered(own, config, memo)
+            kept = recovered[:, start : max(recovered.shape[1] - end, 0)]
+            expected = stage.samples(kept, stage.config(config))[0]
+            if len(expected) != len(actual):
+                return None
+            if np.any(expected):
+                rests.add(same_up_to_level(actual, expected, 1e-4))
+        return rests.pop() if len(rests) == 1 else None
+
+    return smallest_explanations(ISTFTS, Istft(), explains)
