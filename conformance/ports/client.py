@@ -21,7 +21,6 @@ from soprano.backends.base import REQUIRED_FIELDS, PortBackend
 from soprano.backends.protocol import Float32, Int64
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import IstftConfig, SamplingOptions
-from soprano.errors import BackendError
 
 ROW = frozenset({"prefill_one", "step_one"})  # of a port that processes single utterances
 BATCH = frozenset({"prefill", "step"})
@@ -146,6 +145,8 @@ def _capabilities(stated: Any, methods: frozenset[str]) -> Capabilities:
         raise WireError(f"hello: unknown capabilities {', '.join(unknown)}")
     # Nothing is assumed of a port: what it does not declare is not asked of it.
     plain: dict[str, Any] = dict.fromkeys(("batch", "fork", "select", "join", "threads"), False)
+    plain["language_model"] = methods >= ROW or methods >= BATCH
+    plain["decoder"] = bool(methods & DECODERS)
     plain["spectrum"] = bool(methods & {"decode", "decode_one"})
     stated = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
     return Capabilities(**{**plain, **stated})
@@ -405,10 +406,6 @@ def open_process(
     folder = ModelFolder.open(model)
     port = ProcessPort(command, folder, precision, threads, seconds)
     methods = port.hello.methods
-    networks = [kind for names, kind in ((ROW, RowPort), (BATCH, BatchPort)) if names <= methods]
-    if networks and methods & DECODERS:
-        return networks[0](port, folder, precision, threads)
-    port.close()
-    raise BackendError(
-        f"port {port.hello.name} lacks the methods prefill_one and step_one, or one that decodes"
-    )
+    rows = methods & {"decode_one", "decode_audio_one"} or methods >= ROW
+    kind = RowPort if rows and not methods >= BATCH else BatchPort
+    return kind(port, folder, precision, threads)

@@ -46,6 +46,8 @@ class Capabilities:
     max_length: int | None = None  # ids of prompt and new tokens together; None: no limit
     threads: bool = True  # calls from several threads at the same time
     uniforms: bool = True  # its own sampler and loops use the uniforms given; else greedy only
+    language_model: bool = True  # `prefill` and `step`
+    decoder: bool = True  # `decode` or `decode_audio`
     spectrum: bool = True  # `decode`; else only `decode_audio`
     layouts: tuple[str, ...] = ("bft2",)  # of its own `istft`: "bft2", "b2ft"
 
