@@ -47,7 +47,7 @@ def test_a_quantity_that_was_not_judged_on_a_model_has_no_number():
     assert rows(*records) == {
         "prefill hidden": "port not judged on v11",
         "prefill logits": "port 1.0e-07 1.1e+04 2,809 times 2,809 times",
-        "spectrum": "port 1.0e-07 1.00 25% 25%",  # of another stage
+        "spectrum": "port 1.0e-07 1.00 25% 25% on v11",  # of another call
     }
     assert set(margins(records)["port"]) == {"prefill logits", "spectrum"}
 
@@ -67,6 +67,15 @@ def test_an_output_without_a_size_has_no_number(fault):
     table = {name: vars(margin) for name, margin in margins(records)["port"].items()}
     assert "Infinity" not in json.dumps(table, allow_nan=False)
     assert set(table) == {"prefill hidden"}
+
+
+def test_a_call_that_is_judged_on_some_models_only_names_them():
+    long = [compared("long 8-256 logits"), compared("long 8-256 hidden")]
+    records = [record("v10", LOGITS, HIDDEN, *long), record("v11", LOGITS, HIDDEN)]
+    assert rows(*records)["long 8-256 hidden"] == "port 1.0e-07 1.00 25% 25% on v10"
+    assert rows(*records)["prefill hidden"] == "port 1.0e-07 1.29 32% 32%"
+    records[1].comparisons.append(long[0])
+    assert rows(*records)["long 8-256 hidden"] == "port not judged on v11"
 
 
 def test_backends_have_rows_of_their_own():

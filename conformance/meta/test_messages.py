@@ -307,6 +307,20 @@ def test_a_property_states_its_smallest_input(judge, law, message):
     assert message.endswith(f"; {note}")
 
 
+def test_a_property_without_arguments_of_its_own_adds_no_note():
+    @examples(5)
+    @given(data=st.data())
+    def law(data):
+        raise IndexError(str(data.draw(st.integers())))
+
+    with pytest.raises(IndexError) as raised:
+        law()
+    assert len(raised.value.__notes__) > 1
+    error = failures.in_own_words(raised.value)
+    assert error.__notes__ == []
+    assert failures.message(error) == "IndexError: 0"
+
+
 def test_a_property_that_fails_only_once_is_said_to_vary(judge):
     calls = []
 

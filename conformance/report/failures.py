@@ -16,8 +16,8 @@ def stating(describe: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if text := describe():
-            error.add_note(Input(f"input: {text}"))
+        text = describe()
+        error.add_note(Input(text and f"input: {text}"))
         raise
 
 
@@ -32,7 +32,7 @@ def in_own_words(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if own := [note for note in getattr(error, "__notes__", ()) if isinstance(note, Input)]:
-        error.__notes__ = own
+        error.__notes__ = list(filter(None, own))
     if varying:
         error.add_note("the same input passes in another run")
     return error

@@ -60,28 +60,30 @@ def _of_language_model(quantity: str) -> bool:
 
 
 def _gap(group: Group, own: dict[str, Group], quantity: str) -> str:
-    """Why the numbers of a quantity cannot be compared with those of its stage; or nothing.
+    """Why the numbers of a quantity cannot be compared with those of its neighbours; or nothing.
 
-    A test that ends at a failure leaves quantities unjudged: the numbers of other models or tests
-    would stand for them.
+    Its neighbours are the other quantities of the same calls. A test that ends at a failure leaves
+    some unjudged: the numbers of other models or tests would stand for them.
     """
     if any(not np.isfinite(comparison.used()) for _, comparison in group):
         return "not measured: an output has another form or is not finite"
-    stage = _of_language_model(quantity)
-    neighbours = [g for name, g in own.items() if _of_language_model(name) == stage]
-    everywhere = {_model(record) for neighbour in neighbours for record, _ in neighbour}
-    if missing := sorted(everywhere - {_model(record) for record, _ in group}):
+    call = quantity.split()[:-1] if _of_language_model(quantity) else None
+    neighbours = {
+        name: other
+        for name, other in own.items()
+        if (name.split()[:-1] if _of_language_model(name) else None) == call
+    }
+    if missing := sorted(_models(neighbours) - _models({quantity: group})):
         return f"not judged on {', '.join(missing)}"
-    swap = {"logits": "hidden", "hidden": "logits"}
-    twin = " ".join(swap.get(word, word) for word in quantity.split())
     tests = {record.node for record, _ in group}
-    if len(tests | {record.node for record, _ in own.get(twin, [])}) > len(tests):
-        return f"not judged by every test of {twin}"
+    for name, other in neighbours.items() if call else ():
+        if not {record.node for record, _ in other} <= tests:
+            return f"not judged by every test of {name}"
     return ""
 
 
-def _model(record: TestRecord) -> str:
-    return record.subject.rpartition("-")[2]
+def _models(groups: dict[str, Group]) -> set[str]:
+    return {record.subject.rpartition("-")[2] for own in groups.values() for record, _ in own}
 
 
 def _margin(comparisons: list[Comparison]) -> Margin:
@@ -109,12 +111,14 @@ def _rows(
     groups: dict[str, dict[str, Group]], measured: dict[str, dict[str, Margin]]
 ) -> Iterator[str]:
     for backend, own in groups.items():
+        everywhere = _models(own)
         for quantity, group in own.items():
-            margin = measured[backend].get(quantity)
             text = _gap(group, own, quantity)
-            if margin:
+            if margin := measured[backend].get(quantity):
                 used = f"{_used(margin.row):>14} {_used(margin.worst):>14}"
                 text = f"{margin.floor:9.1e} {_number(margin.floors):>9} {used}"
+                if (models := _models({quantity: group})) != everywhere:
+                    text += f"  on {', '.join(sorted(models))}"
             yield f"{quantity:22} {backend:16} {text}"
 
 

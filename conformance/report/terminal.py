@@ -64,12 +64,16 @@ def _not_covered(backend: str, models: dict[str, str]) -> Iterator[str]:
 
 
 def _first_failures(judged: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """A line for each of the first failing requirements, and for each other verdict."""
-    red = {name: entry for name, entry in judged.items() if entry["verdict"] in RED}
-    for name, entry in list(red.items())[:_BRIEF_ROWS]:
-        message = entry["failures"][0].partition(": ")[2].partition(": ")[2]
-        yield _cut(f"{name:8} {entry['verdict']:10} {message.splitlines()[0]}", _BRIEF_WIDTH)
-    if more := list(red)[_BRIEF_ROWS:]:
+    """A line for each of the first failing requirements of each stage, and for other verdicts."""
+    red = [name for name, entry in judged.items() if entry["verdict"] in RED]
+    stages = list(dict.fromkeys(name[:2] for name in red))
+    each = max(_BRIEF_ROWS // len(stages), 1)
+    first = [name for s in stages for name in [n for n in red if n.startswith(s)][:each]]
+    for name in first:
+        message = judged[name]["failures"][0].partition(": ")[2].partition(": ")[2]
+        line = f"{name:8} {judged[name]['verdict']:10} {message.splitlines()[0]}"
+        yield _cut(line, _BRIEF_WIDTH)
+    if more := [name for name in red if name not in first]:
         yield _cut(f"and {len(more)} more: {', '.join(more)}", _BRIEF_WIDTH)
     for verdict in dict.fromkeys(entry["verdict"] for entry in judged.values()):
         names = [name for name, entry in judged.items() if entry["verdict"] == verdict]
