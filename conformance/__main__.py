@@ -61,9 +61,10 @@ def run(context: click.Context, folder: Path) -> None:
     except OSError as error:
         click.echo(f"conformance: --report-dir {folder}: {error.strerror}", err=True)
         sys.exit(2)
-    # The verdicts say what failed; `--tb=short` adds pytest's own account of every test.
-    arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN", "--pyargs", "conformance"]
-    arguments += [*context.args, "--report-dir", str(folder)]
+    # The verdicts say what failed; `--tb=short` adds pytest's own account of every test, `-v` every
+    # requirement.
+    arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN", "--disable-warnings"]
+    arguments += ["--pyargs", "conformance", *context.args, "--report-dir", str(folder)]
     status = supervise([sys.executable, "-m", "pytest", *arguments])
     sys.exit(status if status in (0, 1, INTERRUPTED) else 2)
 

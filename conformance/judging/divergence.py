@@ -54,5 +54,5 @@ def judge_ids(
     size = margin(index)
     _, fault = difference(list(actual), list(expected), "id")
     fault += f" (margin {size:.3g}; that of a tie is at most {excused:.3g})"
-    judge.below("ids", size, excused, index + 1, wrong=wrong, fault=fault)
+    judge.below("ids and margin", size, excused, index + 1, wrong=wrong, fault=fault)
     return True

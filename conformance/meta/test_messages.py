@@ -239,7 +239,7 @@ def test_ids_that_are_no_tie_are_stated_with_the_margin(judge):
     actual = [*IDS[:13], 5, *IDS[14:]]
     fault = fault_of(lambda: judge_ids(judge, actual, IDS, lambda index: 2.5, 0.01))
     assert fault == (
-        "ids: id 13 of 40: got 5, wanted 113 after ... 110, 111, 112 "
+        "ids and margin: id 13 of 40: got 5, wanted 113 after ... 110, 111, 112 "
         "(margin 2.5; that of a tie is at most 0.01)"
     )
     assert judge_ids(judge, actual, IDS, lambda index: 0.005, 0.01)
