@@ -16,8 +16,8 @@ import conformance
 import soprano
 
 OPTIONS = (
-    "--backend", "--model", "--only-model", "--reference", "--precision", "--threads", "--requirement",
-    "--deviations", "--slowdown", "--report-dir", "--checkout",
+    "--backend", "--model", "--only-model", "--reference", "--precision", "--threads",
+    "--requirement", "--deviations", "--slowdown", "--report-dir", "--checkout",
 )  # fmt: skip
 PYTEST = (
     "pytest", "iniconfig", "packaging", "pluggy", "pygments",
