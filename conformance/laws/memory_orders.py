@@ -48,4 +48,4 @@ def unchanged(judge: Judge, given: Array, name: str) -> Iterator[None]:
         whole = whole.base
     before = whole.copy()
     yield
-    judge.bits(f"argument in {name} after the call", whole, before)
+    judge.bits(f"{name}: the argument and its surroundings after the call", whole, before)

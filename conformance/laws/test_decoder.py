@@ -14,6 +14,7 @@ from conformance.laws.memory_orders import memory_orders, unchanged
 from conformance.oracle.istft import inverse_stft
 
 LENGTHS_OF_WINDOWED = (*range(17, 34), 63, 64, 65, 127, 255, 256, 257, 511, 512, 513, 700)
+SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)  # of batches
 WINDOW = 10  # tokens of a window without its context; with it, a length covered by the oracle
 
 
@@ -120,6 +121,22 @@ def test_batched_decoding_equals_unbatched(stages, vectors, judge, judge_spectra
     judge.equal("a row of no tokens", int(np.count_nonzero(batched[-1])), 0)
 
 
+@pytest.mark.requirement("BA-03")
+def test_every_batch_size_is_decoded_as_unbatched(request, stages, vectors, judge_spectra):
+    sizes = share(request, SIZES)
+    if not sizes:
+        raise NotDeclared("other models of the run take these batch sizes")
+    pool, longest = hidden_pool(vectors.arrays), 6
+    windows = [pool[7 * row :][:longest] for row in range(max(SIZES))]
+    unbatched = [spectrum(stages, window) for window in windows[: max(sizes)]]
+    for size in sizes:
+        batch = stages.decode(np.stack(windows[:size]), np.full(size, longest))
+        # The rows one after the other: (F, rows * T', 2).
+        rows = [np.concatenate(list(spectra), axis=1) for spectra in (batch, unbatched[:size])]
+        bins = slice(size % 5, None, 5)
+        judge_spectra(f"{size} rows", *(row[bins] for row in rows), bins)
+
+
 @pytest.mark.requirement("DE-05")
 def test_a_hidden_state_affects_only_frames_in_its_receptive_field(
     stages, vectors, judge, judge_spectra
@@ -224,10 +241,12 @@ def test_the_memory_order_of_hidden_states_has_no_effect(stages, vectors, judge,
     hidden = hidden_pool(vectors.arrays)[: 6 * len(lengths)].reshape(len(lengths), 6, -1)
     expected = stages.decode(hidden.copy(), lengths)
     for order, given in memory_orders(hidden):
-        with unchanged(judge, given, order):
-            judge.bits(f"{order}: spectrum", stages.decode(given, lengths), expected)
+        with unchanged(judge, given, f"hidden states in {order}"):
+            judge.bits(
+                f"hidden states in {order}: spectrum", stages.decode(given, lengths), expected
+            )
     for order, given in memory_orders(lengths):
-        with unchanged(judge, given, order):
+        with unchanged(judge, given, f"lengths in {order}"):
             judge.bits(f"lengths in {order}: spectrum", stages.decode(hidden, given), expected)
 
 

@@ -1,14 +1,15 @@
 """CA and BA: outputs with a KV cache and in a batch equal those of one prefill of each row."""
 
+from functools import lru_cache, partial
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from conformance.golden.inputs import sequence
-from conformance.golden.observations import prefill_and_step, prefill_one
-from conformance.hypothesis_profiles import examples
-from conformance.report.failures import stating
+from conformance.golden.inputs import LIMIT, sequence
+from conformance.golden.observations import batch_of, prefill_and_step, prefill_each, prefill_one
+from conformance.judging.skips import NotDeclared
+from conformance.laws.agreement import judge_agreement
+from conformance.laws.coverage import longest, share
 from soprano.backends import Output
 from soprano.errors import BackendError
 from soprano.generate import pad
@@ -21,28 +22,16 @@ LONG_ROWS = {
     "the first is longest": (100, 5, 20, 60),
 }
 LONG_STEPS = 81
+# Batch sizes around the widths of vector registers and the blocks of matmul kernels.
+SIZES = (*range(1, 10), 12, 15, 16, 17, 31, 32, 33)
+# Padding ids; None are random ids inside and outside the vocabulary.
+PADDING = (7, -1, 2**31, 2**63 - 1, -(2**63), None)
 
 
 @pytest.fixture
 def judge_outputs(vectors, judge):
     """Judges two outputs of the backend that must agree."""
-
-    def close(name, actual, expected):
-        with judge.together():
-            for part in ("logits", "hidden"):
-                limit = vectors.own_limit(f"step {part}")
-                judge.close(f"{name} {part}", getattr(actual, part), getattr(expected, part), limit)
-
-    return close
-
-
-def stacked(outputs):
-    """The outputs of single rows as one batch."""
-    return Output(
-        np.concatenate([output.logits for output in outputs]),
-        np.concatenate([output.hidden for output in outputs]),
-        None,
-    )
+    return partial(judge_agreement, judge, vectors)
 
 
 @pytest.mark.requirement("CA-01")
@@ -65,19 +54,26 @@ def test_decode_steps_from_the_first_id_equal_one_prefill_at_every_length(
 
 
 @pytest.mark.requirement("CA-02")
-def test_padding_ids_have_no_effect(backend, vectors, judge):
-    ids, lengths = vectors.arrays["prompt ids"], vectors.arrays["prompt lengths"]
+@pytest.mark.parametrize(("rows", "columns"), [(1, 9), (3, 24), (12, 90)])
+def test_padding_ids_have_no_effect(backend, vectors, judge, rows, columns):
+    ids, lengths = vectors.arrays["prompt ids"][:rows], vectors.arrays["prompt lengths"][:rows]
+    ids = ids[:, :columns]
+    following, random = np.full(rows, 9), np.random.default_rng(5)
+    anything = random.integers(-(2**63), 2**63 - 1, ids.shape) >> random.integers(0, 62, ids.shape)
     padded = np.arange(ids.shape[1]) >= lengths[:, None]
     judge.equal("there is padding", bool(padded.any()), True)
-    other = np.where(padded, 7, ids)
-    one, two = backend.prefill(ids, lengths), backend.prefill(other, lengths)
-    judge.bits("logits", two.logits, one.logits)
-    following = np.full(len(ids), 9)
-    judge.bits(
-        "step after padding",
-        backend.step(following, two.state).logits,
-        backend.step(following, one.state).logits,
-    )
+
+    def run(padding):
+        other = anything if padding is None else np.full_like(ids, padding)
+        output = backend.prefill(np.where(padded, other, ids), lengths)
+        return output, backend.step(following, output.state)
+
+    expected = run(0)
+    for padding in PADDING if rows < 12 else PADDING[-1:]:
+        name = "random ids" if padding is None else f"id {padding}"
+        for call, actual, wanted in zip(("prefill", "step"), run(padding), expected, strict=True):
+            judge.bits(f"{call} after padding of {name}: logits", actual.logits, wanted.logits)
+            judge.bits(f"{call} after padding of {name}: hidden", actual.hidden, wanted.hidden)
 
 
 @pytest.mark.requirement("BA-01")
@@ -89,22 +85,81 @@ def test_batched_prefill_and_steps_equal_unbatched(backend, vectors, judge_outpu
         for ids, length in zip(arrays["prompt ids"], arrays["prompt lengths"], strict=True)
     ]
     for ids in arrays["step ids"].T[:8]:
-        judge_outputs("batch", batch, stacked(unbatched))
+        judge_outputs("batch", batch, batch_of(unbatched))
         batch = backend.step(ids, batch.state)
         unbatched = [
             backend.step(ids[row : row + 1], output.state) for row, output in enumerate(unbatched)
         ]
 
 
+def many_rows(vectors):
+    """As many rows as the largest batch has, each of another length; (prompt, two more ids)."""
+    ids = vectors.arrays["long ids"]
+    rows = [tuple(ids[13 * row :][: 4 + row].tolist()) for row in range(max(SIZES))]
+    return tuple((row[:-2], row[-2:]) for row in rows)
+
+
+@lru_cache(maxsize=1)
+def outputs_unbatched(backend, rows):
+    """The outputs of each row by itself: after its prompt, and after each of its two more ids."""
+    outputs = [prefill_and_step(backend, *row) for row in rows]
+    return [batch_of(column) for column in zip(*outputs, strict=True)]
+
+
+def rows_of(output, rows):
+    return Output(output.logits[rows], output.hidden[rows], None)
+
+
+def next_ids(rows, place):
+    return np.array([following[place] for _, following in rows])
+
+
+def sizes_of(request):
+    if sizes := share(request, SIZES):
+        return sizes
+    raise NotDeclared("other models of the run take these batch sizes")
+
+
 @pytest.mark.requirement("BA-01")
-def test_every_batch_size_equals_unbatched(backend, vectors, judge_outputs):
-    rows = [sequence(vectors.arrays, row)[: 3 + row] for row in range(12)]
-    unbatched = stacked([prefill_and_step(backend, row[:-1], row[-1:])[-1] for row in rows])
-    for size in range(1, 13):
-        batch = backend.prefill(*pad([row[:-1].tolist() for row in rows[:size]]))
-        output = backend.step(np.array([row[-1] for row in rows[:size]]), batch.state)
-        expected = Output(unbatched.logits[:size], unbatched.hidden[:size], None)
-        judge_outputs(f"{size} rows", output, expected)
+def test_every_batch_size_equals_unbatched(request, backend, vectors, judge_outputs):
+    for size in sizes_of(request):
+        rows = many_rows(vectors)
+        unbatched = [rows_of(output, range(size)) for output in outputs_unbatched(backend, rows)]
+        output = backend.prefill(*pad([prompt for prompt, _ in rows[:size]]))
+        judge_outputs(f"prefill of {size} rows:", output, unbatched[0])
+        for place in (0, 1):
+            output = backend.step(next_ids(rows[:size], place), output.state)
+            judge_outputs(f"step of {size} rows:", output, unbatched[place + 1])
+
+
+@pytest.mark.requirement("CA-05")
+def test_rows_selected_from_every_batch_size_continue_as_unbatched(
+    request, backend, vectors, judge_outputs
+):
+    for size in sizes_of(request):
+        rows = many_rows(vectors)
+        kept = [*range(1, size, 2)][::-1] + [*range(0, size, 2)][:: 1 if size == 1 else -2]
+        output = backend.prefill(*pad([prompt for prompt, _ in rows[:size]]))
+        state = backend.select(output.state, kept)
+        output = backend.step(next_ids([rows[row] for row in kept], 0), state)
+        unbatched = rows_of(outputs_unbatched(backend, rows)[1], kept)
+        judge_outputs(f"{len(kept)} of {size} rows:", output, unbatched)
+
+
+@pytest.mark.requirement("CA-06")
+def test_rows_joined_to_every_batch_size_continue_as_unbatched(
+    request, backend, vectors, judge_outputs
+):
+    for size in sizes_of(request):
+        rows, cut = many_rows(vectors), max(size - 5, size // 2)
+        if not cut:  # one row
+            continue
+        first = backend.prefill(*pad([prompt for prompt, _ in rows[:cut]]))
+        second = backend.prefill(*pad([prompt for prompt, _ in rows[cut:size]]))
+        joined = backend.join(first.state, second.state)
+        output = backend.step(next_ids(rows[:size], 0), joined)
+        unbatched = rows_of(outputs_unbatched(backend, rows)[1], range(size))
+        judge_outputs(f"{cut} and {size - cut} rows:", output, unbatched)
 
 
 @pytest.mark.requirement("BA-01")
@@ -112,12 +167,12 @@ def test_every_batch_size_equals_unbatched(backend, vectors, judge_outputs):
 def test_batched_rows_of_very_different_lengths_equal_unbatched(
     backend, vectors, judge_outputs, lengths
 ):
-    ids = vectors.arrays["long ids"]
-    rows = [ids[7 * n :][:length].tolist() for n, length in enumerate(lengths)]
+    ids, most = vectors.arrays["long ids"], longest(backend, LIMIT) - LONG_STEPS - 1
+    rows = [ids[7 * n :][: min(length, most)].tolist() for n, length in enumerate(lengths)]
     output = backend.prefill(*pad(rows))
     for step in range(LONG_STEPS + 1):
         if step % 27 == 0:
-            unbatched = stacked([prefill_one(backend, row) for row in rows])
+            unbatched = prefill_each(backend, rows)
             judge_outputs(f"step {step}", output, unbatched)
         following = [int(ids[(11 * n + step) % len(ids)]) for n in range(len(rows))]
         output = backend.step(np.array(following), output.state)
@@ -205,7 +260,7 @@ def test_selected_rows_continue_as_unbatched(backend, vectors, judge_outputs):
         prefill_and_step(backend, sequence(arrays, row)[:length], arrays["step ids"][row, :4])[-1]
         for row, length in zip(rows, arrays["prompt lengths"][rows], strict=True)
     ]
-    judge_outputs("selected", selected, stacked(unbatched))
+    judge_outputs("selected", selected, batch_of(unbatched))
 
 
 @pytest.mark.requirement("CA-06")
@@ -216,108 +271,4 @@ def test_joined_rows_continue_as_unbatched(backend, vectors, judge_outputs):
     joined = backend.step(np.array([older[14], newer[4]]), backend.join(first.state, second.state))
     joined = backend.step(np.array([older[15], newer[5]]), joined.state)
     unbatched = [prefill_one(backend, older[:16]), prefill_one(backend, newer[:6])]
-    judge_outputs("joined", joined, stacked(unbatched))
-
-
-class Batches:
-    """The batches of a random program: (ids of each row, output or None, state)."""
-
-    def __init__(self, backend, data, known, calls):
-        self.backend, self.data, self.known = backend, data, known
-        self.calls = calls  # to which each call is added in words
-        self.one_id = st.integers(0, backend.config.language_model.vocab_size - 1)
-        self.batches = []
-        self.prefill()
-
-    def operations(self):
-        able = self.backend.capabilities
-        optional = {
-            self.fork: able.fork,
-            self.select: able.select,
-            self.join: able.join and able.batch,
-        }
-        # `step` stands twice, so that it is drawn more often.
-        return [self.step, self.step, self.prefill, *(op for op, can in optional.items() if can)]
-
-    def take(self):
-        index = self.data.draw(st.integers(0, len(self.batches) - 1), label="batch")
-        return self.batches.pop(index)
-
-    def prefill(self):
-        lengths = st.sampled_from([40, 63, 64, 126, 127, 128, 200, 256])
-        prompt = st.one_of(
-            st.lists(self.one_id, min_size=1, max_size=9),
-            # Short prompts that are often drawn twice, so that equal prompts have several states.
-            st.sampled_from([self.known[:5], self.known[3:7]]),
-            lengths.map(lambda n: self.known[n : 2 * n]),
-        )
-        most = 6 if self.backend.capabilities.batch else 1
-        rows = self.data.draw(st.lists(prompt, min_size=1, max_size=most), label="prefill")
-        self.calls.append(f"prefill lengths {', '.join(str(len(row)) for row in rows)}")
-        output = self.backend.prefill(*pad(rows))
-        self.batches.append((rows, output, output.state))
-
-    def step(self):
-        rows, output, state = self.take()
-        for _ in range(self.data.draw(st.sampled_from([1, 1, 3]), label="steps")):
-            following = st.lists(self.one_id, min_size=len(rows), max_size=len(rows))
-            ids = self.data.draw(following, label="step")
-            self.calls.append("step")
-            output = self.backend.step(np.array(ids), state)
-            rows = [[*row, i] for row, i in zip(rows, ids, strict=True)]
-            state = output.state
-        self.batches.append((rows, output, state))
-
-    def fork(self):
-        rows, output, state = self.take()
-        self.calls.append("fork")
-        self.batches.append((rows, None, self.backend.fork(state)))
-        self.batches.append((rows, output, state))
-
-    def select(self):
-        rows, _, state = self.take()
-        indices = st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=len(rows) + 1)
-        kept = self.data.draw(indices, label="select")
-        self.calls.append(f"select rows {', '.join(map(str, kept))} of {len(rows)}")
-        self.batches.append(([rows[i] for i in kept], None, self.backend.select(state, kept)))
-
-    def join(self):
-        if len(self.batches) > 1:
-            (first, _, one), (second, _, two) = self.take(), self.take()
-            self.calls.append(f"join {len(first)} and {len(second)} rows")
-            self.batches.append((first + second, None, self.backend.join(one, two)))
-
-
-@pytest.mark.requirement("CA-07")
-@examples(25)
-@given(data=st.data())
-def test_any_cache_operations_equal_one_prefill(backend, vectors, judge_outputs, data):
-    calls = []
-    with stating(lambda: "; ".join(calls)):
-        program = Batches(backend, data, vectors.arrays["long ids"].tolist(), calls)
-        operations = st.lists(st.sampled_from(program.operations()), max_size=10)
-        for operation in data.draw(operations, label="program"):
-            operation()
-        for rows, output, state in program.batches:
-            if output is None:  # there is no output since the rows were forked, selected or joined
-                output = backend.step(np.zeros(len(rows), np.int64), state)
-                rows = [[*row, 0] for row in rows]
-            for group in distinguishable_groups(rows):
-                actual = Output(output.logits[group], output.hidden[group], None)
-                expected = stacked([prefill_one(backend, rows[index]) for index in group])
-                judge_outputs("program", actual, expected)
-
-
-def distinguishable_groups(rows):
-    """All indices of the rows, in groups in which the outputs of no two rows are equal.
-
-    Where two are equal, a mutant with its rows in another order is correct and proves nothing.
-    A row that repeats a single id gives the same output at every length, because attention
-    averages equal values.
-    """
-    left = list(range(len(rows)))
-    while left:
-        by_output = {tuple(rows[i] if len(set(rows[i])) > 1 else rows[i][:1]): i for i in left}
-        group = sorted(by_output.values())
-        yield group
-        left = [i for i in left if i not in group]
+    judge_outputs("joined", joined, batch_of(unbatched))

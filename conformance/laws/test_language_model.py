@@ -27,7 +27,9 @@ from conformance.golden.observations import (
 from conformance.judging.places import Axes, Axis
 from conformance.judging.skips import NotDeclared
 from conformance.laws.coverage import longest, share
+from conformance.laws.memory_orders import memory_orders, unchanged
 from soprano.backends import Output
+from soprano.generate import pad
 
 TO_THE_LIMIT = range(2)  # models of the run whose decode steps go to the limit of the family
 
@@ -239,3 +241,30 @@ def test_arguments_are_not_modified_and_later_changes_have_no_effect(backend, ve
     unchanged, overwritten = run(lambda *_: None), run(overwrite)
     for step, (actual, expected) in enumerate(zip(overwritten, unchanged, strict=True)):
         judge.bits(f"step {step}", actual, expected)
+
+
+@pytest.mark.requirement("LM-09")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_memory_order_of_ids_has_no_effect(backend, vectors, judge, rows):
+    if rows > 1 and not backend.capabilities.batch:
+        raise NotDeclared("the backend does not declare batches")
+    prompts = [sequence(vectors.arrays, row)[: 7 - 2 * row].tolist() for row in range(rows)]
+    arguments = dict(zip(("ids", "lengths"), pad(prompts), strict=True))
+    arguments["new ids"] = vectors.arrays["step ids"][:rows, 3].copy()
+
+    def run(ids, lengths, new_ids):
+        first = backend.prefill(ids, lengths)
+        outputs = first, backend.step(new_ids, first.state)
+        return {
+            f"{call}: {part}": getattr(output, part)
+            for call, output in zip(("prefill", "step"), outputs, strict=True)
+            for part in ("logits", "hidden")
+        }
+
+    expected = run(*arguments.values())
+    for name, array in arguments.items():
+        for order, given in memory_orders(array):
+            with unchanged(judge, given, f"{name} in {order}"):
+                actual = run(*(arguments | {name: given}).values())
+            for quantity, values in actual.items():
+                judge.bits(f"{name} in {order}: {quantity}", values, expected[quantity])
