@@ -144,9 +144,10 @@ def contract(checkout: Path | None) -> None:
 def main() -> None:
     _require("conformance", "hypothesis", "pytest", "scipy")
     from conformance.faults.cli import faults
-    from conformance.ports.commands import vectors
+    from conformance.ports.commands import port, vectors
 
     cli.add_command(faults)
+    cli.add_command(port)
     cli.add_command(vectors)
     cli(prog_name="python -m conformance")
 
