@@ -57,7 +57,7 @@ class ProcessPort:
             "precision": precision,
             "threads": threads,
         }
-        self._failures = 0
+        self._failures, self._closed = 0, False
         self._starting = threading.Lock()
         self._process, self.hello = self._start()
 
@@ -65,6 +65,8 @@ class ProcessPort:
     def process(self) -> PortProcess:
         """The running process; one that failed is replaced by a new one, a few times."""
         with self._starting:
+            if self._closed:
+                raise PortProcessError("the port is closed")
             if failure := self._process.failure:
                 self._failures += MOST_FAILURES if "within" in failure else 1
                 if self._failures > 3 * MOST_FAILURES:
@@ -74,6 +76,7 @@ class ProcessPort:
             return self._process
 
     def close(self) -> None:
+        self._closed = True
         self._process.close()
 
     def _start(self) -> tuple[PortProcess, SimpleNamespace]:

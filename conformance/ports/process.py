@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -108,9 +109,7 @@ class PortProcess:
         except subprocess.TimeoutExpired:
             pass
         self._kill()
-        for path in self.folder.glob("*"):
-            path.unlink()
-        self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _send(self, method: str, params: dict[str, Any]) -> int:
         if self._failure:
