@@ -253,11 +253,12 @@ def _record_skip(
 
 def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> tuple[str, str]:
     from conformance.judging.judge import MistrustedError
+    from conformance.ports.wire import PortFailureError
 
     if call.excinfo is None:
         return "fail" if report.when == "call" else "error", str(report.longrepr)
     error = call.excinfo.value
-    if report.when != "call":
+    if report.when != "call" or isinstance(error, PortFailureError):
         return "error", failures.message(error)
     mistrusted = isinstance(error, MistrustedError)
     return "mistrusted" if mistrusted else "fail", failures.message(error)

@@ -15,6 +15,7 @@ from conformance.judging.places import Places, usual
 from conformance.judging.records import TestRecord, is_third_party
 from conformance.judging.sequences import short
 from conformance.judging.waveform import compare_waveforms
+from conformance.ports.wire import PortFailureError
 from soprano.config import DecoderConfig
 
 
@@ -168,6 +169,8 @@ class Judge:
             errors, wanted = (Exception,), "an exception"
         try:
             result = call()
+        except PortFailureError:
+            raise
         except errors as error:
             message = str(error)
             known = [str(name).lower() in message.lower() for name in names] or [bool(message)]
