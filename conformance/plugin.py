@@ -41,7 +41,7 @@ _SELECTED = "conformance_selection"  # the key by which workers of pytest-xdist 
 
 # A stage fixture is parametrised over the implementations under test: "shared", this package's
 # own, where a built-in backend is judged, and every third-party backend.
-_STAGE_FIXTURES = ("text_stage", "token_stage", "sample_stage", "istft_stage")
+_STAGE_FIXTURES = ("text_stage", "sentence_stage", "token_stage", "sample_stage", "istft_stage")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -316,13 +316,27 @@ def shared(subject: Subject, request: pytest.FixtureRequest) -> Stages:
 
 @pytest.fixture(scope="session")
 def text_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
-    """`normalize(text)` and `sentences(text)` of the implementation under test."""
-    normalize = _implementation(request, "normalize", shared.normalize)
+    """`normalize(text)` of the implementation under test."""
+    return SimpleNamespace(normalize=_implementation(request, "normalize", shared.normalize))
+
+
+@pytest.fixture(scope="session")
+def sentence_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
+    """`normalize(text)` and `sentences(text)`, where a port may bring both stages or one."""
+    own: dict[str, Any] = {"normalize": shared.normalize, "split": shared.split}
+    lacking = 0
+    for name in own:
+        try:
+            own[name] = _implementation(request, name, own[name])
+        except NotDeclared:
+            lacking += 1
+    if lacking == len(own):
+        raise NotDeclared(f"{request.param} has no normalize and no split of its own")
 
     def sentences(text: str) -> list[str]:
-        return shared.split(normalize(text))
+        return list(own["split"](own["normalize"](text)))
 
-    return SimpleNamespace(normalize=normalize, sentences=sentences)
+    return SimpleNamespace(normalize=own["normalize"], sentences=sentences)
 
 
 @pytest.fixture(scope="session")

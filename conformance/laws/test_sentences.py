@@ -11,57 +11,57 @@ FOX = "the quick brown fox jumps over it"  # 33 characters
 
 @pytest.mark.requirement("TX-34")
 @pytest.mark.parametrize("mark", [".", "!", "?", "..."])
-def test_sentence_ends_after_its_mark(text_stage, judge, mark):
+def test_sentence_ends_after_its_mark(sentence_stage, judge, mark):
     text = f"{FOX}{mark} {FOX}{mark} {FOX}."
-    judge.equal("sentences", text_stage.sentences(text), [FOX + mark, FOX + mark, FOX + "."])
+    judge.equal("sentences", sentence_stage.sentences(text), [FOX + mark, FOX + mark, FOX + "."])
 
 
 @pytest.mark.requirement("TX-34")
-def test_commas_numbers_and_abbreviations_end_no_sentence(text_stage, judge):
+def test_commas_numbers_and_abbreviations_end_no_sentence(sentence_stage, judge):
     text = "Mr. Hill paid $3.50, which is 3.5 times 1, to Dr. Lee on Jan. 5."
     expected = (
         "mister hill paid three dollars, fifty cents, which is three point five times one, "
         "to doctor lee on january five."
     )
-    judge.equal("sentences", text_stage.sentences(text), [expected])
+    judge.equal("sentences", sentence_stage.sentences(text), [expected])
 
 
 @pytest.mark.requirement("TX-35")
-def test_a_long_sentence_is_cut_after_the_last_word_that_fits(text_stage, judge):
+def test_a_long_sentence_is_cut_after_the_last_word_that_fits(sentence_stage, judge):
     text = " ".join(["word"] * 100)  # 499 characters, 500 with the full stop
     first = " ".join(["word"] * 60)  # 299 characters; the space after it is the 300th
     second = " ".join(["word"] * 40) + "."
-    judge.equal("sentences", text_stage.sentences(text), [first, second])
+    judge.equal("sentences", sentence_stage.sentences(text), [first, second])
 
 
 @pytest.mark.requirement("TX-35")
 @pytest.mark.parametrize("size", [2, 4, 6, 9, 17])
-def test_no_word_that_fits_is_cut(text_stage, judge, size):
+def test_no_word_that_fits_is_cut(sentence_stage, judge, size):
     # Words of several sizes, so that a cut at a fixed length falls inside one of them.
     words = ["abcdefghijklmnopq"[:size]] * (900 // size)
-    sentences = text_stage.sentences(" ".join(words))
+    sentences = sentence_stage.sentences(" ".join(words))
     judge.equal("words", " ".join(sentences).removesuffix(".").split(" "), words)
     judge.below("characters of the longest", max(map(len, sentences)), 300, wrong=301)
 
 
 @pytest.mark.requirement("TX-35")
-def test_word_over_300_characters_is_cut_at_300(text_stage, judge):
+def test_word_over_300_characters_is_cut_at_300(sentence_stage, judge):
     word = "ab" * 350
     expected = [word[:300], word[300:600], word[600:] + "."]
-    judge.equal("sentences", text_stage.sentences(word), expected)
+    judge.equal("sentences", sentence_stage.sentences(word), expected)
 
 
 @pytest.mark.requirement("TX-35")
-def test_sentence_of_300_characters_is_not_cut(text_stage, judge):
+def test_sentence_of_300_characters_is_not_cut(sentence_stage, judge):
     sentence = "abcd " * 58 + "efghi klm."  # 290 and 10
-    judge.equal("sentences", text_stage.sentences(sentence), [sentence])
+    judge.equal("sentences", sentence_stage.sentences(sentence), [sentence])
 
 
 @pytest.mark.requirement("TX-35")
 @examples(100)
 @given(text=PROSE)
-def test_no_sentence_exceeds_390_characters(text_stage, judge, text):
-    longest = max(map(len, text_stage.sentences(text * 9)), default=0)
+def test_no_sentence_exceeds_390_characters(sentence_stage, judge, text):
+    longest = max(map(len, sentence_stage.sentences(text * 9)), default=0)
     judge.below("characters of a sentence", longest, 390, wrong=391)
 
 
@@ -78,21 +78,21 @@ def test_no_sentence_exceeds_390_characters(text_stage, judge, text):
     ],
 )
 def test_short_sentence_is_merged_with_the_one_before_or_the_next(
-    text_stage, judge, text, expected
+    sentence_stage, judge, text, expected
 ):
-    judge.equal("sentences", text_stage.sentences(text), expected)
+    judge.equal("sentences", sentence_stage.sentences(text), expected)
 
 
 @pytest.mark.requirement("TX-36")
 @pytest.mark.parametrize(("length", "count"), [(28, 1), (29, 2)])
-def test_sentence_of_30_characters_is_not_merged(text_stage, judge, length, count):
+def test_sentence_of_30_characters_is_not_merged(sentence_stage, judge, length, count):
     text = f"{FOX}. {'abcdefgh ijklmnop qrstuvwx yzab'[:length]}."
-    judge.equal("number of sentences", len(text_stage.sentences(text)), count)
+    judge.equal("number of sentences", len(sentence_stage.sentences(text)), count)
 
 
 @pytest.mark.requirement("TX-36")
-def test_merged_sentences_do_not_exceed_390_characters(text_stage, judge):
-    sentences = text_stage.sentences(f"{FOX}. " + "Yes. No. " * 100)
+def test_merged_sentences_do_not_exceed_390_characters(sentence_stage, judge):
+    sentences = sentence_stage.sentences(f"{FOX}. " + "Yes. No. " * 100)
     judge.equal("words of all sentences", sum(map(len, map(str.split, sentences))), 207)
     judge.below("characters of the longest", max(map(len, sentences)), 390, wrong=391)
 
@@ -101,13 +101,15 @@ def test_merged_sentences_do_not_exceed_390_characters(text_stage, judge):
 @pytest.mark.parametrize(
     "text", ["", " ", "\n\t\n", ".", "?!", "...", "—", "--", "()", '"', "'", "👍"]
 )
-def test_text_without_letter_or_digit_gives_no_sentences(text_stage, judge, text):
-    judge.equal("sentences", text_stage.sentences(text), [])
+def test_text_without_letter_or_digit_gives_no_sentences(sentence_stage, judge, text):
+    judge.equal("sentences", sentence_stage.sentences(text), [])
 
 
 @pytest.mark.requirement("TX-38")
 @examples(100)
 @given(text=PROSE)
-def test_sentences_contain_exactly_the_letters_of_the_text(text_stage, judge, text):
-    normalised = text_stage.normalize(text * 9)
-    judge.equal("letters", letters("".join(text_stage.sentences(text * 9))), letters(normalised))
+def test_sentences_contain_exactly_the_letters_of_the_text(sentence_stage, judge, text):
+    normalised = sentence_stage.normalize(text * 9)
+    judge.equal(
+        "letters", letters("".join(sentence_stage.sentences(text * 9))), letters(normalised)
+    )
