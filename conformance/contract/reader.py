@@ -29,6 +29,7 @@ STAGES = {
     "PR": "precision class",
     "ST": "streaming",
     "BA": "batching",
+    "IN": "interleaving",
     "AO": "audio file",
 }
 SCOPES = ("port", "package")  # who can fail a requirement; each has a file of this name

@@ -1,0 +1,146 @@
+"""Calls that are made in turns, at the same time, or after invalid ones, and what they return."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.golden.observations import prefill_one
+from soprano.backends import Backend, Float32
+from soprano.config import ModelConfig
+
+Ids = npt.NDArray[np.int64]
+Job = Callable[[], Any]
+
+PROMPT, STEPS, TOKENS = 4, 5, 6  # ids of one use of a backend, and hidden states
+# Rounds of concurrent calls: as many as fit into the time, within limits.
+FEWEST, MOST, SECONDS = 6, 60, 0.15
+PATIENCE = 120.0  # seconds after which calls in threads are taken to hang
+
+
+def uses(backend: Backend, ids: Ids, hidden: Float32) -> Iterator[tuple[str, Float32]]:
+    """Call a backend and yield each output with its name: prefill, steps, decoder."""
+    output = prefill_one(backend, ids[:PROMPT])
+    yield "prefill: logits", output.logits
+    yield "prefill: hidden", output.hidden
+    for i in ids[PROMPT : PROMPT + STEPS]:
+        output = backend.step(np.array([i]), output.state)
+        yield "step: logits", output.logits
+        yield "step: hidden", output.hidden
+    yield decoded(backend, hidden)
+
+
+def decoded(backend: Any, hidden: Float32) -> tuple[str, Float32]:
+    """The decoder's output for hidden states (T, H), and its name."""
+    lengths = np.array([len(hidden)])
+    if backend.capabilities.spectrum:
+        return "decode: spectrum", backend.decode(hidden[None], lengths)
+    return "decode_audio: samples", backend.decode_audio(hidden[None], lengths)
+
+
+class ThreadFailedError(AssertionError):
+    """A call in a thread raised an exception or did not return."""
+
+
+def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
+    """The results of each job, which is repeated in a thread of its own, all at the same time.
+
+    The calls of a round begin together, and the interpreter changes threads as often as it can.
+    """
+    results: list[list[Any]] = [[] for _ in jobs]
+    failures: list[str] = []
+    end = monotonic() + SECONDS
+    running = [True]
+
+    def plan() -> None:  # by one thread, while the others wait
+        rounds = len(results[0])
+        running[0] = rounds < FEWEST or (rounds < MOST and monotonic() < end)
+
+    barrier = threading.Barrier(len(jobs), plan, PATIENCE)
+
+    def repeat(index: int) -> None:
+        try:
+            while barrier.wait() is not None and running[0]:
+                results[index].append(jobs[index]())
+        except threading.BrokenBarrierError:
+            pass
+        except Exception as error:  # whatever a port raises
+            failures.append(f"thread {index}: {type(error).__name__}: {error}")
+            barrier.abort()
+
+    threads = [threading.Thread(target=repeat, args=(i,), daemon=True) for i in range(len(jobs))]
+    with switching_often():
+        for thread in threads:
+            thread.start()
+        last = monotonic() + SECONDS + PATIENCE
+        for thread in threads:
+            thread.join(max(last - monotonic(), 0))
+    if failures:
+        raise ThreadFailedError(f"of {len(jobs)} threads: {failures[0]}")
+    if any(thread.is_alive() for thread in threads) or barrier.broken:
+        raise ThreadFailedError(f"calls of {len(jobs)} threads did not return in {PATIENCE:g} s")
+    return results
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """The interpreter changes between threads as often as possible."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def farthest(results: Sequence[Float32], expected: Float32) -> Float32:
+    """The result that differs most from the expected one, in its shape or its values."""
+
+    def distance(result: Any) -> float:
+        if np.shape(result) != expected.shape:
+            return np.inf
+        error = np.abs(result - expected).max(initial=0)
+        return np.inf if np.isnan(error) else float(error)
+
+    return max(results, key=distance)
+
+
+def other_weights(model: Path, config: ModelConfig, folder: Path) -> bool:
+    """Copy a model so that its ids and its frequency bins come in another order.
+
+    The new model's output for `ids` is the old one's for `ids - 1`, with logits moved by one
+    place, and its spectra are the old ones with reversed bins. False if the folder has no weights
+    in known files.
+    """
+    if not all((model / name).is_file() for name in ("model.safetensors", "decoder.safetensors")):
+        return False
+    shutil.copytree(model, folder)
+    ids = np.roll(np.arange(config.language_model.vocab_size), 1)
+    _reorder_rows(folder / "model.safetensors", {"model.embed_tokens": ids, "lm_head": ids})
+    bins = np.arange(config.decoder.bins)[::-1]
+    _reorder_rows(folder / "decoder.safetensors", {"head.out": np.r_[bins, bins + len(bins)]})
+    return True
+
+
+def _reorder_rows(path: Path, orders: Mapping[str, npt.NDArray[np.int64]]) -> None:
+    """Reorder the rows of the tensors of modules in a safetensors file, whatever their type."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    changed = bytearray(raw)
+    for name, entry in json.loads(raw[8:start]).items():
+        order = orders.get(name.rpartition(".")[0])
+        if order is not None:
+            first, stop = (start + offset for offset in entry["data_offsets"])
+            rows = np.frombuffer(raw[first:stop], np.uint8).reshape(len(order), -1)
+            changed[first:stop] = rows[order].tobytes()
+    path.write_bytes(changed)
