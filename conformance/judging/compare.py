@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.judging.places import Places, Unnamed
+from conformance.judging.places import Places, Unnamed, words
 from conformance.judging.sequences import difference
 
 Floats = npt.NDArray[np.float64]
@@ -224,7 +224,7 @@ def values(quantity: str, actual: Any, expected: Any) -> Comparison:
     size = max(len(expected), 1) if isinstance(expected, (list, tuple, str)) else 1
     if type(actual) is type(expected) and actual == expected:
         return Comparison(quantity, size, 0.0, 0.0)
-    unit = "id" if "ids" in quantity.split() else "item"
+    unit = "id" if "ids" in words(quantity) else "item"
     where, fault = difference(actual, expected, unit)
     return Comparison(quantity, size, 0.0, 0.0, where=where, fault=fault)
 

@@ -126,18 +126,23 @@ def samples(per_token: int = 0, whole: str = "") -> Axes:
     return Axes((Axis("sample", per_token=per_token),), whole)
 
 
+def words(quantity: str) -> set[str]:
+    """The words of the name of a quantity."""
+    return {word.strip(",:;") for word in quantity.split()}
+
+
 def usual(quantity: str, shape: Shape, config: DecoderConfig | None = None) -> Places:
     """The usual meaning of an array whose quantity is named "logits", "samples" and so on."""
-    words = {word.strip(",:;") for word in quantity.split()}
+    named = words(quantity)
     for unit, name in (("id", "logits"), ("channel", "hidden")):
-        if name in words and 1 <= len(shape) <= 3:
+        if name in named and 1 <= len(shape) <= 3:
             rows = (Axis("row"), Axis("step"))[: len(shape) - 1]
             return Axes((*rows, Axis(unit)))
     batch = (Axis("row"),)
-    if "samples" in words and 1 <= len(shape) <= 2:
+    if "samples" in named and 1 <= len(shape) <= 2:
         own = samples(config.samples_per_token if config else 0).axes
         return Axes((*batch, *own)[-len(shape) :])
-    if "spectrum" in words and 3 <= len(shape) <= 4:
+    if "spectrum" in named and 3 <= len(shape) <= 4:
         own = spectrum(shape[-3]).axes if config and shape[-3] == config.istft.bins else ()
         own = own or (Axis("bin"), Axis("frame"), Axis("part", ("real part", "imaginary part")))
         order = (1, 0, 2) if len(shape) == 3 else (0, 2, 1, 3)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+
 _CONTEXT, _LETTERS = 3, 16  # items before a difference; characters on either side of it
 _WHOLE = 60  # characters of a value that is shown whole
 _END = object()
@@ -45,7 +47,7 @@ def _of_sequences(
     index = first_difference(actual, expected)
     if index is None:  # equal in value, not in type
         return (), f"got {short(actual)}, wanted {short(expected)}"
-    counts = f"{len(actual)} {unit}s, wanted {len(expected)}"
+    counts = f"{len(actual)} {unit}{'s' * (len(actual) != 1)}, wanted {len(expected)}"
     after = _after(expected, index, unit)
     if index == len(expected):
         more = len(actual) - index
@@ -101,6 +103,8 @@ def _is_visible(character: str) -> bool:
 
 
 def short(value: Any) -> str:
-    """A value's representation, cut if it is long."""
+    """A value's representation, cut if it is long; the shape of an array."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {value.shape}"
     text = f"'{visible(value)}'" if isinstance(value, str) else repr(value)
     return text if len(text) <= _WHOLE else f"{text[:_WHOLE]}..."

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from conformance.golden.packs import fixture_models
 from conformance.hypothesis_profiles import examples
+from conformance.judging.sequences import short
 
 ALPHABET = " !',-.?abcdefghijklmnopqrstuvwxyz0123456789"
 FIRST = 44  # id of the alphabet's first character, after 4 control and 40 audio tokens
@@ -69,7 +70,7 @@ def byte_pair_encoding(text, folder):
 def test_prompt_is_stop_text_sentence_start(judge, prompt):
     ids = prompt("go, man.")
     # g o , space m a n .
-    judge.equal("go, man.", ids, [STOP, TEXT, 57, 65, 47, 44, 63, 51, 64, 49, START])
+    judge.equal("ids of 'go, man.'", ids, [STOP, TEXT, 57, 65, 47, 44, 63, 51, 64, 49, START])
     judge.equal("types", {type(i).__name__ for i in ids} == {"int"}, True)
 
 
@@ -91,7 +92,7 @@ def test_control_ids_are_read_from_the_tokenizer_file(judge, token_stage, edited
         document["model"]["vocab"].update({name: i for i, name in names.items()})
 
     prompt = token_stage(edited(permute)).prompt("a b")
-    judge.equal("permuted controls", prompt, [0, 3, *letter_ids("a b"), 1])
+    judge.equal("ids with permuted controls", prompt, [0, 3, *letter_ids("a b"), 1])
 
 
 @pytest.mark.requirement("TK-03")
@@ -99,7 +100,9 @@ def test_control_ids_are_read_from_the_tokenizer_file(judge, token_stage, edited
 @given(text=st.text(ALPHABET + "ABTHEOUY\t\nthouye", min_size=1, max_size=60).filter(str.strip))
 def test_ids_are_those_of_byte_pair_encoding(judge, prompt, folder, text):
     ids = prompt(text)
-    judge.equal(repr(text), ids, [STOP, TEXT, *byte_pair_encoding(text, folder), START])
+    judge.equal(
+        f"ids of {short(text)}", ids, [STOP, TEXT, *byte_pair_encoding(text, folder), START]
+    )
 
 
 @pytest.mark.requirement("TK-03")
@@ -116,26 +119,26 @@ def test_ids_are_those_of_byte_pair_encoding(judge, prompt, folder, text):
     ],
 )
 def test_merges_are_applied_by_rank(judge, prompt, text, ids):
-    judge.equal(text, prompt(text)[2:-1], ids)
+    judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], ids)
 
 
 @pytest.mark.requirement("TK-04")
 @pytest.mark.parametrize("text", ["GO, MAN.", "Go, Man.", "gO, mAN."])
 def test_capital_letters_become_lower_case(judge, prompt, text):
-    judge.equal(text, prompt(text)[2:-1], letter_ids("go, man."))
+    judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], letter_ids("go, man."))
 
 
 @pytest.mark.requirement("TK-05")
 @pytest.mark.parametrize("gap", ["  ", "\t", "\n", "\r\n", " \t \n ", "     "])
 def test_run_of_white_space_becomes_one_space(judge, prompt, gap):
     text = gap.join(["a", "b", "c"])
-    judge.equal(repr(text), prompt(text)[2:-1], letter_ids("a b c"))
+    judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], letter_ids("a b c"))
 
 
 @pytest.mark.requirement("TK-06")
 def test_spaces_are_kept(judge, prompt):
     for text in ("a b c", "a , b", "a 1 2 b", " a", "a ", "a - b ?"):
-        judge.equal(repr(text), prompt(text)[2:-1], letter_ids(text))
+        judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], letter_ids(text))
 
 
 @pytest.mark.requirement("TK-07")
@@ -146,7 +149,9 @@ def test_every_digit_is_a_token(judge, token_stage, folder, edited):
 
     for model in (folder, edited(merge_digits)):
         for text in ("12", "a12b", "2b 12", "1212"):
-            judge.equal(text, token_stage(model).prompt(text)[2:-1], letter_ids(text))
+            judge.equal(
+                f"ids of {short(text)}", token_stage(model).prompt(text)[2:-1], letter_ids(text)
+            )
 
 
 @pytest.mark.requirement("TK-08")
@@ -158,7 +163,7 @@ def test_words_punctuation_and_spaces_are_never_merged(judge, token_stage, edite
 
     tokenizer = token_stage(edited(merge_across))
     for text in ("no a", "so. a", "man's", "no. so."):
-        judge.equal(text, tokenizer.prompt(text)[2:-1], letter_ids(text))
+        judge.equal(f"ids of {short(text)}", tokenizer.prompt(text)[2:-1], letter_ids(text))
 
 
 @pytest.mark.requirement("TK-09")
@@ -168,7 +173,7 @@ def test_prompt_is_never_padded(judge, token_stage, edited, direction):
         document["padding"] |= {"strategy": {"Fixed": 64}, "direction": direction}
 
     prompt = token_stage(edited(pad)).prompt("a b")
-    judge.equal(direction, prompt, [STOP, TEXT, *letter_ids("a b"), START])
+    judge.equal(f"ids, {direction}", prompt, [STOP, TEXT, *letter_ids("a b"), START])
 
 
 @pytest.mark.requirement("TK-09")
@@ -180,7 +185,7 @@ def test_prompt_is_never_truncated(judge, token_stage, edited, direction):
         }  # fmt: skip
 
     prompt = token_stage(edited(truncate)).prompt("go, man.")
-    judge.equal(direction, prompt, [STOP, TEXT, *letter_ids("go, man."), START])
+    judge.equal(f"ids, {direction}", prompt, [STOP, TEXT, *letter_ids("go, man."), START])
 
 
 @pytest.mark.requirement("TK-10")
@@ -196,7 +201,7 @@ def test_post_processor_adds_no_control_token(judge, token_stage, folder, edited
 
     for model in (folder, edited(template)):
         prompt = token_stage(model).prompt("a b")
-        judge.equal("prompt", prompt, [STOP, TEXT, *letter_ids("a b"), START])
+        judge.equal("ids of 'a b'", prompt, [STOP, TEXT, *letter_ids("a b"), START])
 
 
 @pytest.mark.requirement("TK-11")
@@ -245,7 +250,7 @@ def test_each_unknown_character_is_one_unk(judge, prompt):
         ("éü", [0, 0]),
         ("a 漢 b", [51, 44, 0, 44, 52]),
     ):
-        judge.equal(text, prompt(text)[2:-1], ids)
+        judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], ids)
 
 
 @pytest.mark.requirement("TK-15")
@@ -263,7 +268,9 @@ def test_similar_sentences_are_not_confused(judge, prompt, folder):
     for index in range(len(text)):
         for letter in "ax7":
             other = text[:index] + letter + text[index + 1 :]
-            judge.equal(other, prompt(other)[2:-1], byte_pair_encoding(other, folder))
+            judge.equal(
+                f"ids of {short(other)}", prompt(other)[2:-1], byte_pair_encoding(other, folder)
+            )
 
 
 def without_stop(document):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -208,6 +210,7 @@ IDS = list(range(100, 140))
             ["one.", "to."],
             "item 1 of 2: got 'two.', wanted 'to.' after 'one.'",
         ),
+        ("numbers", [3], [3, 4], "1 item, wanted 2: 1 missing after 3, the first is 4"),
         ("shape", (12, 90), (12, 91), "got (12, 90), wanted (12, 91)"),
         ("text", "so\u00adft", "soft", "got 'so<U+00AD>ft', wanted 'soft'"),
         ("text", "e\u0301", "é", "got 'e<U+0301>', wanted 'é'"),
@@ -226,6 +229,14 @@ def test_the_first_difference_is_stated_with_what_is_before_it(
 ):
     assert fault_of(lambda: judge.equal(quantity, actual, expected)) == f"{quantity}: {fault}"
     assert str(IDS) not in fault
+
+
+def test_an_array_where_an_error_was_wanted_is_stated_by_its_shape(judge):
+    def call():
+        return np.zeros((2, 7), np.float32)
+
+    fault = fault_of(lambda: judge.refuses("one bin", call, ValueError, accepts=call))
+    assert fault == "one bin: got an array of float32 (2, 7), wanted ValueError"
 
 
 def test_two_differences_have_two_messages():
@@ -341,3 +352,5 @@ def test_other_exceptions_keep_their_kind():
     error = failures.in_own_words(KeyError("lm_head"))
     assert failures.message(error) == "KeyError: 'lm_head'"
     assert failures.message(failures.in_own_words(AssertionError("a\nb"))) == "a\nb"
+    assert failures.message(failures.in_own_words(struct.error("no"))) == "struct.error: no"
+    assert failures.message(failures.in_own_words(EOFError())) == "EOFError"

@@ -42,6 +42,8 @@ def message(error: BaseException) -> str:
     """The text of a failure, with its kind unless it is that of a comparison, and its notes."""
     text = str(error)
     if not isinstance(error, AssertionError) and isinstance(error, Exception):
-        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+        kind = type(error)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        text = f"{module}{kind.__name__}: {text}".removesuffix(": ")
     first, newline, rest = text.partition("\n")
     return f"{'; '.join([first, *getattr(error, '__notes__', ())])}{newline}{rest}"
