@@ -144,7 +144,8 @@ def contract(checkout: Path | None) -> None:
 def main() -> None:
     _require("conformance", "hypothesis", "pytest", "scipy")
     from conformance.faults.cli import faults
-    from conformance.ports.commands import port, vectors
+    from conformance.ports.commands import port
+    from conformance.vectors.commands import vectors
 
     cli.add_command(faults)
     cli.add_command(port)

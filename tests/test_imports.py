@@ -42,11 +42,11 @@ SOPRANO_LAYERS = (
     {"__main__"},
 )
 CONFORMANCE_LAYERS = (
-    {"contract", "hypothesis_profiles", "options", "oracle"},
+    {"contract", "hypothesis_profiles", "options", "oracle", "ports"},
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},
-    {"opening", "own_stages", "supervisor"},
+    {"opening", "own_stages", "supervisor", "vectors"},
     {"selection"},
     {"entry_point", "hooks"},
     {"plugin"},

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from conformance.golden.observations import teacher_force
 from conformance.golden.packs import fixture_models
 from conformance.oracle.istft_conventions import ISTFTS
-from conformance.ports.commands import vectors as command
-from conformance.ports.vectors import check, export
+from conformance.vectors.commands import vectors as command
+from conformance.vectors.packs import check, export
 from soprano import istft, normalize, sample
 from soprano.backends import open_backend
 from soprano.config import IstftConfig, SamplingOptions

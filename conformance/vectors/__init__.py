@@ -1,0 +1,1 @@
+"""Vector packs: what each stage is given and must return, as files."""
