@@ -16,7 +16,7 @@ from conformance.golden.observations import (
     observe_steps,
     observe_vocabulary,
 )
-from conformance.golden.packs import is_trained_voice, relative
+from conformance.golden.packs import fitted, is_trained_voice, relative
 from conformance.golden.quantised_weights import (
     count_matmuls,
     disable_input_rounding,
@@ -64,7 +64,8 @@ def source(judge, model, request):
 @pytest.fixture
 def budget(backend, source):
     """The source's golden values, with the error that the class's definition makes as floor."""
-    return Vectors(_source_pack(source.path, backend.capabilities.precision), backend.config)
+    pack = _source_pack(source.path, backend.capabilities.precision)
+    return Vectors(fitted(pack, backend.capabilities.max_length), backend.config)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def judge_errors(judge, budget, quantity, actual):
     difference between the outputs of neighbouring inputs.
     """
     expected = budget.expected(quantity).astype(np.float64)
-    judge.equal(f"{quantity}: shape", actual.shape, expected.shape)
+    judge.shape(quantity, actual, expected.shape, places=budget.places(quantity))
     limit = budget.limit(quantity)
     for name, allowed, size in (
         ("rms error", limit.rms, lambda error: np.sqrt(np.mean(error**2))),
@@ -167,12 +168,13 @@ def test_without_rounded_inputs_the_graphs_are_the_float_model_of_their_weights(
     if runtime_of(backend, model) != "onnx":
         raise NotDeclared("only the graphs of ONNX Runtime can be set to compute in float32")
     folder = disable_input_rounding(shutil.copytree(model, tmp_path / "exact"))
-    exact = subject.open_backend("onnx_cpu", folder, backend.capabilities.precision, 1)
+    exact = subject.open("onnx_cpu", folder, backend.capabilities.precision, 1)
     vectors = Vectors(find_rounded_pack(exact, folder, source), exact.config)
     observed = observe_steps(exact, vectors.arrays)
     observed |= observe_decoder(subject.stages_of(exact, folder), vectors.arrays)
     for quantity, actual in observed.items():
-        judge.close(quantity, actual, vectors.arrays[quantity], vectors.limit(quantity))
+        expected, limit = vectors.arrays[quantity], vectors.limit(quantity)
+        judge.close(quantity, actual, expected, limit, places=vectors.places(quantity))
 
 
 @pytest.fixture
