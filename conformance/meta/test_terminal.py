@@ -81,6 +81,9 @@ class Port(PortBackend):
 
     def decode_one(self, hidden):
         return np.zeros_like(self.runtime.decode(hidden[None], np.array([len(hidden)]))[0])
+
+    def normalize(self, text):
+        return "A" + text
 """
 
 
@@ -88,7 +91,7 @@ def test_a_port_that_fails_everywhere_fits_on_a_screen(tmp_path):
     (tmp_path / "wrong.py").write_text(PORT, encoding="utf-8")
     command = [sys.executable, "-m", "conformance", "run", "--backend", "wrong:Port"]
     command += ["--model", "v11", "--only-model"]
-    for name in ("LM-01", "LM-02", "CA-01", "CA-07", "DE-01", "DE-05", "SY-01", "TX-01"):
+    for name in ("TX-01", "TX-02", "TX-03", "LM-01", "LM-02", "DE-01", "SY-01"):
         command += ["--requirement", name]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 1, result.stdout
@@ -102,11 +105,10 @@ def test_a_port_that_fails_everywhere_fits_on_a_screen(tmp_path):
 
     text = (report / "conformance.json").read_text(encoding="utf-8")
     results = json.loads(text, parse_constant=refuse)["results"]
-    ours = [
-        failure for entry in results["wrong:Port-v11"].values() for failure in entry["failures"]
-    ]
+    entries = [entry for subject in results.values() for entry in subject.values()]
+    ours = [failure for entry in entries for failure in entry["failures"]]
     assert len(ours) > 7
     said = "\n".join([result.stdout, *ours, (report / "junit.xml").read_text(encoding="utf-8")])
     unwanted = r"Falsifying|[Tt]est case:|reproduce this|@given|\binf\b|at \(|[0-9]{3,}%"
     assert not re.findall(unwanted, said)
-    assert any("; input: prefill lengths " in failure for failure in ours)
+    assert any("; input: text = ''" in failure for failure in ours)

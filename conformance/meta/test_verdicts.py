@@ -127,6 +127,8 @@ def test_the_document_follows_its_schema():
     bad = Comparison("q", 0, float("inf"), 1.0, where=(3, 4), fault="not finite")
     records = [record(), record("tie", ties=1, ids=40), record("fail", message="no")]
     records[2].comparisons = [bad]
+    records.append(record("fail", message="another shape"))
+    records[3].comparisons = [Comparison("q", 0, 0.0, 1.0, fault="another shape")]
     records[0].comparisons = [Comparison("q", 10, 0.5, 1.0, 0.2, 0.4, 0.3, 0.6, floor=0.1)]
     attested = {"version": {"value": "1", "how": "read back"}}
     facts = Facts(attested, ["sample"], {"model.safetensors": "0" * 64})
@@ -135,7 +137,9 @@ def test_the_document_follows_its_schema():
         subjects={"shared": facts},
         not_covered={"port": {"v11": "ModelError: no graphs"}},
     )
-    content = json.loads(json.dumps(document(evidence)))
+    content = json.loads(json.dumps(document(evidence), allow_nan=False))
+    nearest = content["results"]["shared"]["LM-02"]["nearest"]
+    assert [nearest[size] for size in ("worst", "rms", "row", "used", "margin")] == [None] * 5
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(content)
