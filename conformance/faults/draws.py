@@ -31,7 +31,7 @@ def reseeded_before_every_draw(seed: int, sentence: int, attempt: int = 0) -> It
         yield next(uniforms(seed, sentence, attempt))
 
 
-@fault(SAMPLER, "SA-16", as_stage("uniforms"), public=True)
+@fault(SAMPLER, "SA-16 SA-17", as_stage("uniforms"), public=True)
 def seed_ignored(seed: int, sentence: int, attempt: int = 0) -> Iterator[float]:
     """Draws come from the library's global generator, and the seed has no effect."""
     while True:
@@ -51,13 +51,7 @@ def draws_depend_on_the_batch(
     return generate(stages, map(strided, prompts), batch_size=batch_size)
 
 
-@fault(SAMPLER, "SA-01", hard=True)
-def drawn_in_single_precision(subject: Subject) -> Subject:
-    """The cumulative sum is float32: at an edge, the neighbouring id is drawn."""
-    return with_convention(subject, "drawn in single precision")
-
-
-@fault(SAMPLER, "SA-01")
+@fault(SAMPLER, "SA-01 SA-22", public=True)
 def drawn_in_the_order_of_rank(subject: Subject) -> Subject:
     """The cumulative sum runs over ids by falling probability instead of ascending id."""
     return with_convention(subject, "drawn in the order of rank")

@@ -12,8 +12,8 @@ import numpy as np
 from conformance.faults.fault import ISTFT, SYNTHESIS, fault
 from conformance.faults.network_hooks import patch
 from conformance.faults.plant import as_stage, with_offline_path, with_stages, with_voice
-from conformance.oracle.istft_conventions import ISTFTS
-from conformance.oracle.parametric_stages import Istft
+from conformance.oracle.combinations import combine
+from conformance.oracle.istft_conventions import EDGES, ISTFTS, level
 from conformance.subject import Subject
 from soprano.stages import Stages
 from soprano.stft import StreamingIstft, istft
@@ -24,19 +24,19 @@ def with_convention(subject: Subject, name: str) -> Subject:
     return with_stages(subject, istft=ISTFTS[name])
 
 
-@fault(ISTFT, "IS-01", hard=True, public=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True, public=True)
 def divided_by_the_sum_of_windows(subject: Subject) -> Subject:
     """The overlap-added frames are divided by the sum of the windows, not of their squares."""
     return with_convention(subject, "the sum of windows instead of squares")
 
 
-@fault(ISTFT, "IS-01", public=True)
+@fault(ISTFT, "IS-01 IS-15 IS-26", public=True)
 def not_divided_at_all(subject: Subject) -> Subject:
     """The overlap-added frames are not divided by the envelope."""
     return with_convention(subject, "no division by the envelope")
 
 
-@fault(ISTFT, "IS-01", public=True)
+@fault(ISTFT, "IS-01 IS-14 IS-26", public=True)
 def scale_hidden_by_a_normaliser(subject: Subject) -> Subject:
     """The ISTFT lacks 1/n_fft; a peak normaliser hides it offline, but not in a stream."""
     unscaled = ISTFTS["no 1/n_fft"]
@@ -53,62 +53,61 @@ def scale_hidden_by_a_normaliser(subject: Subject) -> Subject:
     return with_stages(subject, istft=normalised, stream=unscaled_stream)
 
 
-@fault(ISTFT, "IS-01", hard=True, public=True)
+@fault(ISTFT, "IS-01 IS-02 IS-03 IS-26", hard=True, public=True)
 def symmetric_window(subject: Subject) -> Subject:
     """The window is the symmetric one of filter design, in synthesis and in the envelope."""
     return with_convention(subject, "a symmetric window")
 
 
-@fault(ISTFT, "IS-01", public=True)
+@fault(ISTFT, "IS-04 IS-26", public=True)
 def trimmed_for_same_padding(subject: Subject) -> Subject:
     """(win_length - hop) / 2 samples are trimmed at both ends, for the other padding of Vocos."""
     return with_convention(subject, 'trimmed for "same" padding')
 
 
-@fault(ISTFT, "IS-01", hard=True, public=True)
+@fault(ISTFT, "IS-06 IS-26", hard=True, public=True)
 def short_input_trimmed_less(subject: Subject) -> Subject:
     """Fewer than five frames are trimmed by one hop only, so that one token gives samples."""
     return with_convention(subject, "fewer than five frames trimmed by a hop")
 
 
-@fault(ISTFT, "IS-01", public=True)
+@fault(ISTFT, "IS-01 IS-16 IS-26", public=True)
 def a_librarys_own_scaling(subject: Subject) -> Subject:
     """The library scales spectra by the window's sum, and its inverse multiplies by it."""
     return with_convention(subject, "scaled by the window's sum")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True)
 def envelope_of_the_steady_state(subject: Subject) -> Subject:
     """The envelope is that of an endless signal, so that both ends are too quiet."""
     return with_convention(subject, "the envelope of an endless signal")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True)
 def small_number_added_to_the_envelope(subject: Subject) -> Subject:
     """1e-5 is added to the envelope to avoid a division by zero: all samples are too quiet."""
     return with_convention(subject, "the envelope plus 1e-5")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True)
 def frames_in_half_precision(subject: Subject) -> Subject:
     """Frames are stored in half precision before they are overlap-added."""
-    half = Istft(frames=lambda frames, config: frames.astype(np.float16).astype(np.float64))
-    return with_stages(subject, istft=half)
+    return with_convention(subject, "frames in half precision")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True)
 def sizes_rounded_to_powers_of_two(subject: Subject) -> Subject:
     """The FFT library supports powers of two only: frames of other sizes are resampled."""
     return with_convention(subject, "an FFT of the next power of two")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-01 IS-26", hard=True)
 def hop_assumed_a_quarter(subject: Subject) -> Subject:
     """The hop is assumed to be a quarter of the window, as in every published model."""
     return with_convention(subject, "a hop of a quarter of the window")
 
 
-@fault(ISTFT, "IS-10", as_stage("istft"), hard=True)
+@fault(ISTFT, "IS-10 IS-31", as_stage("istft"), hard=True)
 def layouts_guessed_by_size(
     spectrum: Any, config: Any, layout: str = "bft2", **options: Any
 ) -> Any:
@@ -117,16 +116,35 @@ def layouts_guessed_by_size(
     return istft(spectrum, config, guessed, **options)
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-27 IS-32", hard=True)
 def envelope_bounded_from_below(subject: Subject) -> Subject:
     """The envelope is clamped at 0.01, so that samples near an edge are too quiet."""
     return with_convention(subject, "the envelope clamped at 0.01")
 
 
-@fault(ISTFT, "IS-01", hard=True)
+@fault(ISTFT, "IS-27 IS-32", hard=True)
 def shorter_window_at_the_left(subject: Subject) -> Subject:
     """A window shorter than the frame begins at its first sample instead of being centred."""
     return with_convention(subject, "a shorter window at the left of the frame")
+
+
+@fault(ISTFT, "IS-01 IS-26", public=True)
+def symmetric_window_and_its_sum(subject: Subject) -> Subject:
+    """The window is symmetric, and the frames are divided by the sum of windows: 24 % too quiet."""
+    both = combine(ISTFTS["a symmetric window"], ISTFTS["the sum of windows instead of squares"])
+    return with_stages(subject, istft=both)
+
+
+@fault(ISTFT, "IS-01 IS-26")
+def another_level(subject: Subject) -> Subject:
+    """The samples are scaled by 0.7 to leave headroom."""
+    return with_stages(subject, istft=level(lambda config: 0.7))
+
+
+@fault(ISTFT, "IS-19", hard=True)
+def dc_and_nyquist_zeroed(subject: Subject) -> Subject:
+    """The ISTFT sets DC and Nyquist to zero, as some decoders leave it to do."""
+    return with_stages(subject, istft=EDGES["DC and Nyquist zeroed in the ISTFT"])
 
 
 @fault(ISTFT, "IS-22", hard=True)
