@@ -9,6 +9,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import soprano.forked  # noqa: F401 - notices the forks that follow
+
 if TYPE_CHECKING:
     from soprano.audio import Audio as Audio
     from soprano.audio import AudioChunk as AudioChunk

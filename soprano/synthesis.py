@@ -101,7 +101,9 @@ class Synthesized:
 class SopranoTTS:
     """A voice: the pipeline from text to audio for one model on one backend.
 
-    Any number of threads may use one object at the same time.
+    Any number of threads may use one object at the same time. A process that is forked afterwards
+    must open its own: there, this object raises `BackendError`. A process started with the method
+    `spawn` opens its own in any case.
 
     Args:
         model: an embedded model's name, a checkpoint folder, a bundle folder, or the name of a

@@ -28,6 +28,7 @@ from soprano.backends.protocol import (
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
 from soprano.errors import BackendError
+from soprano.forked import Process
 
 _SILENCE = np.zeros(0, np.float32)
 REQUIRED_FIELDS = (
@@ -92,10 +93,17 @@ class ComposedBackend:
         capabilities: Capabilities,
     ) -> None:
         self.name = name
-        self.network = network
+        # Names that subclasses do not use.
+        self.__network, self.__opened_in = network, Process(name, self)
         self.cache = cache
         self.config = config
         self.capabilities = capabilities
+
+    @property
+    def network(self) -> Network:
+        """What the runtime supplies; an error in any other process than the one that opened it."""
+        self.__opened_in.require_current()
+        return self.__network
 
     def attest(self) -> Attestation:
         return self.network.attest()
@@ -111,10 +119,11 @@ class ComposedBackend:
             raise ValueError(f"lengths must be 1 to {ids.shape[1]}, got {lengths.tolist()}")
         real = np.arange(ids.shape[1]) < lengths[:, None]
         self._check_vocabulary(ids[real])
-        return self.cache.prefill(self.network, np.where(real, ids, 0), lengths)
+        used = np.where(real, ids, 0)[:, : lengths.max()]  # without columns that no row uses
+        return self.cache.prefill(self.network, used, lengths)
 
     def step(self, ids: Int64, state: Any) -> Output:
-        ids = np.asarray(ids, np.int64)
+        ids = np.array(ids, np.int64)  # a copy: PyTorch reads no reversed arrays
         if ids.shape != state.lengths.shape:
             raise ValueError(f"ids must be {state.lengths.shape}, one a row, got {ids.shape}")
         self._check_vocabulary(ids)
@@ -161,7 +170,7 @@ class ComposedBackend:
         return hidden, lengths
 
     def close(self) -> None:
-        self.network.close()
+        self.__network.close()
 
 
 def _network_files(backend: Any) -> list[Path]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.protocol import Capabilities, Float32, Int64
-from soprano.backends.pytorch_common import PyTorchNetwork
+from soprano.backends.pytorch_common import PyTorchNetwork, isolated, tensor
 from soprano.backends.static_cache import StaticCache
 from soprano.checkpoint.folder import ModelFolder
 from soprano.reference.load import load_language_model
@@ -30,21 +28,21 @@ class PyTorchBackend(ComposedBackend):
 class PackedNetwork(PyTorchNetwork):
     """A `StaticCacheNetwork`."""
 
+    @isolated
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         super().__init__(folder, threads)
         self._language_model = PackedLanguageModel(load_language_model(folder))
         self.cache_dtype = self.empty_cache(1, 0)[0][0].dtype
 
-    @torch.inference_mode()
+    @isolated
     def run(
         self, ids: Int64, last: Int64, lengths: Int64, cache: StaticBuffers
     ) -> tuple[Float32, Float32]:
-        logits, hidden = self._language_model(
-            torch.tensor(ids), torch.tensor(last), torch.tensor(lengths), cache
-        )
+        inputs = tensor(ids), tensor(last), tensor(lengths)
+        logits, hidden = self._language_model(*inputs, cache)
         return logits.numpy(), hidden.numpy()
 
-    @torch.inference_mode()
+    @isolated
     def empty_cache(self, batch: int, capacity: int) -> StaticBuffers:
         return self._language_model.empty_cache(batch, capacity)
 

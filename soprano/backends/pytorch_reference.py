@@ -5,12 +5,10 @@ It is slower than `pytorch`. Its error against the float64 oracle is the suite's
 
 from __future__ import annotations
 
-import torch
-
 from soprano.backends.base import ComposedBackend, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.protocol import Capabilities, Float32, Int64
-from soprano.backends.pytorch_common import PyTorchNetwork
+from soprano.backends.pytorch_common import PyTorchNetwork, isolated, tensor
 from soprano.checkpoint.folder import ModelFolder
 from soprano.reference.language_model import Cache
 from soprano.reference.load import load_language_model
@@ -33,26 +31,28 @@ class PyTorchReferenceBackend(ComposedBackend):
 class ReferenceNetwork(PyTorchNetwork):
     """A `DynamicCacheNetwork`."""
 
+    @isolated
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         super().__init__(folder, threads)
         self._language_model = load_language_model(folder)
         self.cache_dtype = self.empty_cache(1)[0][0].dtype
 
-    @torch.inference_mode()
+    @isolated
     def run(
         self, ids: Int64, attention_mask: Int64, positions: Int64, cache: Cache
     ) -> tuple[Float32, Float32, Cache]:
-        output = self._language_model(
-            torch.tensor(ids), torch.tensor(attention_mask), torch.tensor(positions), cache
-        )
+        inputs = tensor(ids), tensor(attention_mask), tensor(positions)
+        output = self._language_model(*inputs, cache)
         return output.logits.numpy(), output.hidden.numpy(), output.cache
 
+    @isolated
     def empty_cache(self, batch: int) -> Cache:
         return self._language_model.empty_cache(batch)
 
     def read_cache(self, cache: Cache) -> list[Float32]:
         return [tensor.numpy() for pair in cache for tensor in pair]
 
+    @isolated
     def write_cache(self, arrays: list[Float32]) -> Cache:
-        tensors = [torch.tensor(array) for array in arrays]
+        tensors = list(map(tensor, arrays))
         return list(zip(tensors[0::2], tensors[1::2], strict=True))

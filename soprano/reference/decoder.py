@@ -85,7 +85,7 @@ class Decoder(nn.Module):
             return hidden.new_zeros(hidden.shape[0], 0)
         spectrum = torch.view_as_complex(self.forward_spectral(hidden).contiguous())
         config = self.config
-        window = torch.hann_window(config.win_length, dtype=hidden.dtype)
+        window = torch.hann_window(config.win_length, dtype=hidden.dtype, device=hidden.device)
         return torch.istft(
             spectrum, config.n_fft, config.hop_length, config.win_length, window, center=True
         )

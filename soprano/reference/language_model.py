@@ -153,8 +153,8 @@ def rotary_embedding(
     config: LanguageModelConfig, positions: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Cos and sin (B, 1, T, head_dim / 2) of any position, from angles in `dtype`."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=dtype) / config.head_dim
-    angles = positions.to(dtype)[:, None, :, None] / config.rope_theta**exponents
+    steps = torch.arange(0, config.head_dim, 2, dtype=dtype, device=positions.device)
+    angles = positions.to(dtype)[:, None, :, None] / config.rope_theta ** (steps / config.head_dim)
     return angles.cos(), angles.sin()
 
 

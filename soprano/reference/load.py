@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -18,18 +19,25 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def load_language_model(folder: ModelFolder) -> LanguageModel:
     """The language model of a folder, in float32 and evaluation mode."""
-    model = LanguageModel(folder.config.language_model)
-    weights = folder.language_model_weights()
-    if folder.config.language_model.tie_word_embeddings:
+    config, weights = folder.config.language_model, folder.language_model_weights()
+    if config.tie_word_embeddings:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-    return _load(model, weights)
+    model = _load(lambda: LanguageModel(config), weights)
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    return model
 
 
 def load_decoder(folder: ModelFolder) -> Decoder:
     """The decoder of a folder, in float32 and evaluation mode."""
-    return _load(Decoder(folder.config.decoder), folder.decoder_weights())
+    return _load(lambda: Decoder(folder.config.decoder), folder.decoder_weights())
 
 
-def _load(model: Network, weights: dict[str, npt.NDArray[np.float32]]) -> Network:
-    model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
-    return model.eval().requires_grad_(False)
+def _load(build: Callable[[], Network], weights: dict[str, npt.NDArray[np.float32]]) -> Network:
+    """A network whose parameters are the given values, whatever PyTorch's default type is."""
+    with torch.inference_mode(False):
+        with torch.device("meta"):
+            model = build()
+        tensors = {name: torch.tensor(values, device="cpu") for name, values in weights.items()}
+        model.load_state_dict(tensors, assign=True)
+        return model.eval().requires_grad_(False)

@@ -78,7 +78,8 @@ class PackedLanguageModel:
 
     def empty_cache(self, batch: int, capacity: int) -> StaticBuffers:
         shape = (batch, self.config.num_key_value_heads, capacity, self.config.head_dim)
-        return [(torch.zeros(shape), torch.zeros(shape)) for _ in self._layers]
+        zeros = self._embedding.new_zeros
+        return [(zeros(shape), zeros(shape)) for _ in self._layers]
 
     def __call__(
         self, ids: Tensor, last: Tensor, lengths: Tensor, cache: StaticBuffers
@@ -91,19 +92,23 @@ class PackedLanguageModel:
         columns = self._columns(ids, last, lengths)
         for layer, past in zip(self._layers, cache, strict=True):
             x = layer(x, columns, past)
-        hidden = self._norm(x[torch.arange(len(ids)), last])
+        hidden = self._norm(x[_arange(len(ids), ids), last])
         return hidden @ self._head, hidden
 
     def _columns(self, ids: Tensor, last: Tensor, lengths: Tensor) -> Columns:
         new, total = ids.shape[1], int(lengths.max())
-        positions = (lengths - 1 - last)[:, None] + torch.arange(new)
+        positions = (lengths - 1 - last)[:, None] + _arange(new, ids)
         masked = None
         if new > 1 or len(ids) > 1:
             groups = self.config.num_attention_heads // self.config.num_key_value_heads
-            later = torch.arange(total) > positions[:, :, None]  # (B, T, S)
+            later = _arange(total, ids) > positions[:, :, None]  # (B, T, S)
             masked = later.repeat(1, groups, 1)[:, None]
         rotary = rotary_embedding(self.config, positions, self._embedding.dtype)
         return Columns(positions, total, rotary, masked)
+
+
+def _arange(size: int, like: Tensor) -> Tensor:
+    return torch.arange(size, device=like.device)
 
 
 def _write(buffer: Tensor, new: Tensor, columns: Columns) -> None:
@@ -111,7 +116,7 @@ def _write(buffer: Tensor, new: Tensor, columns: Columns) -> None:
     if new.shape[2] > 1:  # a prompt begins at the first column
         buffer[:, :, : new.shape[2]] = new
     else:
-        buffer[torch.arange(len(new)), :, columns.positions[:, 0]] = new[:, :, 0]
+        buffer[_arange(len(new), new), :, columns.positions[:, 0]] = new[:, :, 0]
 
 
 def _pack(modules: list[torch.nn.Linear]) -> Tensor:
