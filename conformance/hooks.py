@@ -136,13 +136,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     return (yield)
 
 
+def _backend(item: pytest.Item) -> tuple[str, Path] | None:
+    """The backend and the model of a test."""
+    backend: tuple[str, Path] | None
+    backend = getattr(getattr(item, "callspec", None), "params", {}).get("backend")
+    return backend
+
+
 def _subject(item: pytest.Item) -> str:
     from conformance.selection import SELECTION
 
+    if backend := _backend(item):
+        return f"{backend[0]}-{item.config.stash[SELECTION].label(backend[1])}"
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    if "backend" in parameters:
-        name, model = parameters["backend"]
-        return f"{name}-{item.config.stash[SELECTION].label(model)}"
     stages = [value for name, value in parameters.items() if name.endswith("_stage")]
     return stages[0] if stages else "shared"
 
@@ -278,41 +284,28 @@ def _junit_properties(record: TestRecord) -> list[tuple[str, str]]:
 
 def _repeat_command(item: pytest.Item) -> str:
     """A shell command that runs one test again, in any folder, with the options of this run."""
+    from conformance.selection import SELECTION
+
     path, name = str(item.path), item.nodeid.partition("::")[2]
     if PACKAGE in item.path.parents:
         path = ".".join(item.path.relative_to(PACKAGE.parent).with_suffix("").parts)
     # `python -m` puts the current folder on the path, where a port may be.
-    words = ["python", "-m", "pytest", "--pyargs", f"{path}::{name}", *_subject_options(item)]
+    words = ["python", "-m", "pytest", "--pyargs", f"{path}::{name}"]
+    left_out = ["requirement", "report-dir"]
+    if backend := _backend(item):
+        words += item.config.stash[SELECTION].options(*backend)
+        left_out += ["backend", "model", "only-model"]
     for option_name, settings in OPTIONS.items():
         value = option(item.config, option_name.replace("-", "_"))
-        if value is None or option_name in _NOT_REPEATED:
+        if value is None or option_name in left_out:
             continue
-        is_path = settings.get("metavar") in ("DIR", "FILE") and Path(value).exists()
-        words += [f"--{option_name}", os.path.abspath(value) if is_path else str(value)]
+        if "const" in settings:
+            words.append(f"--{option_name}")
+            continue
+        for each in value if settings.get("action") == "append" else [value]:
+            is_path = settings.get("metavar") in ("DIR", "FILE") and Path(each).exists()
+            words += [f"--{option_name}", os.path.abspath(each) if is_path else str(each)]
     return shlex.join(words)
-
-
-_NOT_REPEATED = ("backend", "model", "only-model", "requirement", "report-dir")
-
-
-def _subject_options(item: pytest.Item) -> list[str]:
-    """The backend and the model of one test, or those of the run for a test without a backend."""
-    from conformance.golden.packs import fixture_models
-    from conformance.selection import SELECTION, namesakes
-
-    chosen = item.config.stash[SELECTION]
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    backends, models = chosen.backends, chosen.named
-    if "backend" in parameters:
-        name, model = parameters["backend"]
-        # Models of one name are told apart by the names of the folders above.
-        alike = namesakes(model, {other for _, other in chosen.subjects()})
-        backends, models = [name], [model, *sorted(alike)]
-    known = fixture_models()
-    names = [model.name if model in known else str(model) for model in models]
-    words = [word for name in backends for word in ("--backend", name)]
-    words += [word for name in names for word in ("--model", name)]
-    return words + (["--only-model"] if names else [])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the terminal's summary

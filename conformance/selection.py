@@ -36,6 +36,7 @@ class Selection:
     named: list[Path]
     fixtures: dict[str, list[Path]]  # by backend
     not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # backend, model: reason
+    suite: list[Path] = field(default_factory=fixture_models)
 
     @property
     def backends(self) -> list[str]:
@@ -55,6 +56,12 @@ class Selection:
         """The name of a model: that of its folder, and of the one above if two are alike."""
         alike = namesakes(model, {model for _, model in self.subjects()})
         return f"{model.parent.name}-{model.name}" if alike else model.name
+
+    def options(self, backend: str, model: Path) -> list[str]:
+        """The options that select one backend on one model, under the same label."""
+        alike = sorted(namesakes(model, {other for _, other in self.subjects()}))
+        names = [other.name if other in self.suite else str(other) for other in (model, *alike)]
+        return ["--backend", backend, *(f"--model={name}" for name in names), "--only-model"]
 
 
 SELECTION = pytest.StashKey[Selection]()

@@ -71,5 +71,5 @@ def _location(storage: Path) -> str:
 
 def _pytest(backends: Sequence[str], model: str, *arguments: str) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["--pyargs", "conformance", "--model", model, *arguments]
+    command += ["--pyargs", "conformance", "--model", model, "--only-model", *arguments]
     return command + [f"--backend={backend}" for backend in backends]
