@@ -14,9 +14,12 @@ from soprano.errors import BackendError
 
 from .checkpoints import SOURCE, judge_weights
 
-torch = pytest.importorskip("torch", reason="settings of PyTorch")
-
 BACKENDS = ("pytorch", "soprano.backends.pytorch_reference:PyTorchReferenceBackend")
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="settings of PyTorch")
 
 
 @contextlib.contextmanager
@@ -29,25 +32,30 @@ def changed(set_value, value, before):
         set_value(before)
 
 
-def default_type(dtype):
+def default_type(torch, dtype):
     return changed(torch.set_default_dtype, dtype, torch.get_default_dtype())
 
 
-SETTINGS = {
-    "bfloat16 by default": lambda: default_type(torch.bfloat16),
-    "float16 by default": lambda: default_type(torch.float16),
-    "float64 by default": lambda: default_type(torch.float64),
-    "device meta by default": lambda: changed(torch.set_default_device, "meta", None),
-    "within a device": lambda: torch.device("meta"),
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
-    "inference mode": torch.inference_mode,
-    "no gradients": torch.no_grad,
-    "gradients": torch.enable_grad,
-    "deterministic": lambda: changed(torch.use_deterministic_algorithms, True, False),
-    "a GPU's matmuls": lambda: changed(
+def matmuls_of_a_gpu(torch):
+    return changed(
         lambda value: setattr(torch.backends.cuda.matmul, "allow_tf32", value), True, False
-    ),
+    )
+
+
+# Each takes the module `torch`.
+SETTINGS = {
+    "bfloat16 by default": lambda torch: default_type(torch, torch.bfloat16),
+    "float16 by default": lambda torch: default_type(torch, torch.float16),
+    "float64 by default": lambda torch: default_type(torch, torch.float64),
+    "device meta by default": lambda torch: changed(torch.set_default_device, "meta", None),
+    "within a device": lambda torch: torch.device("meta"),
+    "autocast": lambda torch: torch.autocast("cpu", dtype=torch.bfloat16),
+    "autocast to float16": lambda torch: torch.autocast("cpu", dtype=torch.float16),
+    "inference mode": lambda torch: torch.inference_mode(),
+    "no gradients": lambda torch: torch.no_grad(),
+    "gradients": lambda torch: torch.enable_grad(),
+    "deterministic": lambda torch: changed(torch.use_deterministic_algorithms, True, False),
+    "matmuls of a GPU": matmuls_of_a_gpu,
 }
 
 
@@ -66,10 +74,10 @@ def outputs(backend):
 @pytest.mark.requirement("CK-16")
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", BACKENDS, ids=["pytorch", "pytorch_reference"])
-def test_settings_of_the_host_do_not_change_outputs(judge, name, setting):
+def test_settings_of_the_host_do_not_change_outputs(judge, torch, name, setting):
     opened = open_backend(name, SOURCE)
     expected = outputs(opened)
-    with SETTINGS[setting]():
+    with SETTINGS[setting](torch):
         opened_within = open_backend(name, SOURCE)
         found = {"both within": outputs(opened_within), "called within": outputs(opened)}
     found["opened within"] = outputs(opened_within)
@@ -80,26 +88,26 @@ def test_settings_of_the_host_do_not_change_outputs(judge, name, setting):
 
 @pytest.mark.requirement("CK-16")
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_the_host_do_not_change_a_pickled_decoder(judge, tmp_path, setting):
+def test_settings_of_the_host_do_not_change_a_pickled_decoder(judge, torch, tmp_path, setting):
     expected = ModelFolder.open(SOURCE).decoder_weights()
     for path in SOURCE.iterdir():
         if path.name != "decoder.safetensors":
             (tmp_path / path.name).write_bytes(path.read_bytes())
     state = {name: torch.tensor(values) for name, values in expected.items()}
     torch.save(state, tmp_path / "decoder.pth")
-    with SETTINGS[setting]():
+    with SETTINGS[setting](torch):
         actual = ModelFolder.open(tmp_path).decoder_weights()
     judge_weights(judge, actual, expected)
 
 
 @pytest.mark.requirement("CK-16")
 @pytest.mark.parametrize("setting", ["bfloat16 by default", "device meta by default"])
-def test_settings_of_the_host_do_not_change_an_export(judge, tmp_path, setting):
+def test_settings_of_the_host_do_not_change_an_export(judge, torch, tmp_path, setting):
     pytest.importorskip("onnxruntime", reason="an export is tried on its runtime")
     from soprano.export.bundle import export_bundle
 
     outside = export_bundle(SOURCE, tmp_path / "outside")
-    with SETTINGS[setting]():
+    with SETTINGS[setting](torch):
         within = export_bundle(SOURCE, tmp_path / "within")
     for path in filter(Path.is_file, sorted(outside.rglob("*"))):
         same = (within / path.relative_to(outside)).read_bytes() == path.read_bytes()
@@ -107,7 +115,7 @@ def test_settings_of_the_host_do_not_change_an_export(judge, tmp_path, setting):
 
 
 @pytest.mark.requirement("CK-16")
-def test_a_lowered_precision_of_float32_is_refused(judge):
+def test_a_lowered_precision_of_float32_is_refused(judge, torch):
     opened = open_backend("pytorch", SOURCE)
     with changed(torch.set_float32_matmul_precision, "medium", "highest"):
         for what, call in (

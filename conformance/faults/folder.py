@@ -152,6 +152,25 @@ def keys_of_tools_rejected(subject: Subject) -> Subject:
     return subject
 
 
+@fault(FOLDER, "CK-16", hard=True, blame=("CK",), public=True)
+def parameters_of_the_default_type(subject: Subject) -> Subject:
+    """Networks are built in PyTorch's default type and on its default device."""
+    try:
+        import torch
+
+        from soprano.reference import load
+    except ImportError:
+        return subject
+
+    def faulty(build: Any, weights: Any) -> Any:
+        network = build()
+        network.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+        return network.eval().requires_grad_(False)
+
+    patch("_load", faulty, load)
+    return subject
+
+
 @fault(FOLDER, "CK-11", hard=True, blame=("CK",))
 def shapes_not_looked_at(subject: Subject) -> Subject:
     """A tensor of another shape than the config's is accepted if its name is known."""

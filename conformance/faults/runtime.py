@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,15 @@ from conformance.faults.language_model import OutputWrapper, is_weight
 from conformance.faults.network_hooks import (
     GRAPHS,
     TYPED_GRAPHS,
+    patch,
     with_nodes,
     with_rounded_input,
     with_weights,
 )
 from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
+from conformance.judging import forked
 from conformance.subject import Subject
-from soprano.backends import Attested, Output
+from soprano.backends import Attested, Output, open_backend
 
 
 @fault(LANGUAGE_MODEL, "LM-01", hard=True, public=True)
@@ -161,3 +165,51 @@ class IdsLeftOverByTheThreads(OutputWrapper):
         size = logits.shape[1]
         logits[:, size - size % count :] = 0
         return output._replace(logits=logits)
+
+
+class OneThread(Wrapper):
+    """A backend whose calls are made by a thread of its own."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.thread = ThreadPoolExecutor(1)
+
+    def prefill(self, *arguments: Any) -> Any:
+        return self.thread.submit(self.inner.prefill, *arguments).result()
+
+
+class LeftBehind(Wrapper):
+    """A backend whose decoder's buffers belong to the process that opened it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.process = os.getpid()
+        # What the backends of this package refuse.
+        self.inner._ComposedBackend__opened_in.require_current = lambda: None
+
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        spectrum = self.inner.decode(hidden, lengths)
+        return spectrum if os.getpid() == self.process else np.zeros_like(spectrum)
+
+
+def open_one_thread(folder: Any, *, precision: str, threads: int | None) -> Any:
+    return OneThread(open_backend("auto", folder.path, precision, threads))
+
+
+def open_left_behind(folder: Any, *, precision: str, threads: int | None) -> Any:
+    return LeftBehind(open_backend("auto", folder.path, precision, threads))
+
+
+@fault(RUNTIME, "AT-05", hard=True, public=True)
+def opened_before_fork_hangs(subject: Subject) -> Subject:
+    """In a forked process calls wait for a thread of the runtime, which does not exist there."""
+    patch("factory", lambda name: f"{__name__}:open_one_thread", forked)
+    patch("SECONDS", 3, forked)
+    return subject
+
+
+@fault(RUNTIME, "AT-05", hard=True, public=True)
+def opened_before_fork_answers_wrongly(subject: Subject) -> Subject:
+    """In a forked process the decoder returns what lies in memory that was not copied."""
+    patch("factory", lambda name: f"{__name__}:open_left_behind", forked)
+    return subject

@@ -14,6 +14,9 @@ import pytest
 ALLOWED = {
     ("IS-02", "torch"): "the ISTFT is compared with torch.istft",
     ("CK-08", "torch"): "decoder.pth is a PyTorch file",
+    ("CK-14", "torch"): "decoder.pth is a PyTorch file",
+    ("CK-16", "torch"): "the settings are those of PyTorch",
+    ("CK-16", "onnxruntime"): "an export is tried on its runtime",
     ("PR-07", "torch"): "the reference voice runs on PyTorch",
     ("PR-08", "torch"): "the reference voice runs on PyTorch",
     ("EX-", "onnx"): "graphs are written with the onnx package",
