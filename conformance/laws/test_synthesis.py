@@ -16,6 +16,7 @@ from conformance.golden.inputs import (
 from conformance.golden.observations import observe_decoder, observe_free_run_samples
 from conformance.judging import tolerances
 from conformance.judging.divergence import judge_ids
+from conformance.judging.skips import NotDeclared
 from soprano.generate import Prompt
 
 
@@ -51,6 +52,35 @@ def test_free_running_ids_equal_the_oracles_up_to_a_tie(stages, vectors, judge, 
     wrong = float(np.median(margins))
     tied = judge_ids(judge, ids, expected, lambda i: float(margins[i]), excused, wrong=wrong)
     judge.count_ids(len(ids), tied=tied)
+
+
+@pytest.mark.requirement("SY-22")
+@pytest.mark.parametrize("name", FREE_RUNS)
+def test_an_own_synthesize_speaks_golden_prompts_as_the_oracle(backend, vectors, judge, name):
+    if not hasattr(backend, "synthesize"):
+        raise NotDeclared(f"{backend.name} has no synthesize of its own")
+    arrays, options = vectors.arrays, FREE_RUNS[name]
+    if options.temperature and not backend.capabilities.uniforms:
+        raise NotDeclared(f"SY-22 needs uniforms, which {backend.name} does not declare")
+    config = backend.config
+    result = backend.synthesize(free_prompt(arrays), options, free_uniforms(), FREE)
+    expected, stop = arrays[f"{name} ids"].tolist(), config.language_model.eos_token_id
+    said = expected[: expected.index(stop)] if stop in expected else expected
+    margins = arrays[f"{name} margins"]
+    excused = tolerances.tie_margin(vectors.limit("step logits"), options.temperature)
+    wrong = float(np.median(margins))
+    ids, ends = list(result.ids), [stop] * (stop in expected)
+    if judge_ids(judge, ids + ends, said + ends, lambda i: margins[i], excused, wrong=wrong):
+        judge.count_ids(len(ids), tied=True)
+        return
+    judge.equal("finish", result.finish, "stop" if ends else "length")
+    size = config.decoder.samples(len(said))
+    judge.shape(f"samples of {len(said)} tokens", result.samples, (size,))
+    # The golden samples go on behind a [STOP]: they differ where the decoder sees what follows.
+    reach = config.decoder.receptive_frames * config.decoder.hop_length + config.decoder.n_fft
+    whole = max(size - len(ends) * reach, 0)
+    golden, limit = arrays[f"{name} samples"][:whole], vectors.limit(f"{name} samples")
+    judge.waveform("samples", np.asarray(result.samples)[:whole], golden, limit)
 
 
 @pytest.mark.requirement("SY-04")
