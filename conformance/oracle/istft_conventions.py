@@ -129,8 +129,8 @@ ISTFTS: dict[str, Istft] = {
     "scaled by the window's sum": level(lambda config: periodic_window(config).sum()),
     "inverted polarity": level(lambda config: -1),
     "scaled to its peak": Istft(samples=to_its_peak),
-    "the conjugate spectrum": Istft(bins=lambda bins, config: np.conj(bins)),
-    "real and imaginary parts exchanged": Istft(bins=lambda bins, config: 1j * np.conj(bins)),
+    "the conjugate spectrum": Istft(bins=lambda bins, config: bins.conj()),
+    "real and imaginary parts exchanged": Istft(bins=lambda bins, config: 1j * bins.conj()),
     "the imaginary parts are ignored": Istft(bins=lambda bins, config: bins.real + 0j),
     "the real parts are ignored": Istft(bins=lambda bins, config: 1j * bins.imag),
     "a spectrum in half precision": Istft(bins=lambda bins, config: rounded(bins, np.float16)),
@@ -186,13 +186,15 @@ class _Asked:
             spectrum[:, [0, -1], :, 1] = 0
         else:
             spectrum[:, [0, -1]] = 0  # as every decoder of the family gives them
-        self.config, self.memo = config, {}
+        self.config = config
+        self.memo: dict[Any, Any] = {}
         self.bins = complex_bins(spectrum, config, "bft2")
         self.right = self.given_by(Istft())
-        self.answer: Float64 | None = None
+        self.answered, self.answer = False, np.zeros(0)
         # A port may raise anything for a size that it does not support; this decides nothing.
         with suppress(Exception):
             self.answer = np.asarray(istft(spectrum, config)[0], np.float64)
+            self.answered = True
 
     def given_by(self, stage: Istft) -> Float64:
         recovered, start, end = stage.recovered(self.bins, self.config, self.memo)
@@ -215,7 +217,7 @@ def istfts_followed(
             about them.
     """
     questions = [_Asked(istft, config, count, edges) for config in configs for count in COUNTS]
-    asked = [q for q in questions if q.answer is not None]
+    asked = [q for q in questions if q.answered]
     if not all(q.answer.ndim == 1 and np.isfinite(q.answer).all() for q in asked):
         return []
     if asked and not any(q.answer.any() for q in asked):
@@ -228,7 +230,7 @@ def _silent_start(istft: Callable[..., Array], config: IstftConfig) -> list[str]
     """The name of a fault that silences the first samples, at most `_LONGEST_SILENCE`."""
     question = _Asked(istft, config, 2 + _LONGEST_SILENCE // config.hop_length, False)
     given, right = question.answer, question.right
-    if given is None or given.shape != right.shape or not given.any():
+    if given.shape != right.shape or not given.any():
         return []
     silent = int(np.flatnonzero(given)[0])
     if _difference(given[silent:], right[silent:]) > _SAME:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.oracle.combinations import smallest_explanations
-from conformance.oracle.parametric_stages import Sampler, draw, first_above, highest, rank
+from conformance.oracle.parametric_stages import Sampler, draw, first_above, rank
 from conformance.oracle.sampler import Float64, Ints, penalize, softmax_weights, top_k, top_p
 from soprano.config import SamplingOptions
 
@@ -141,7 +141,9 @@ SAMPLERS: dict[str, Sampler] = {
     "temperature 0 samples at temperature 1": Sampler(
         _with(temperature=lambda o: o.temperature or 1.0)
     ),
-    "temperature 0 ignores the penalty": Sampler(greedy=lambda scores, logits: highest(logits, 0)),
+    "temperature 0 ignores the penalty": Sampler(
+        greedy=lambda scores, logits: int(np.argmax(logits))
+    ),
     "temperature 0 takes the last of equal logits": Sampler(
         greedy=lambda scores, logits: int(np.flatnonzero(scores == scores.max())[-1])
     ),
@@ -313,7 +315,9 @@ class _Asked:
     """A question with a sampler's answer: an id, or None for an exception."""
 
     def __init__(self, question: Question, sample: Callable[..., int]) -> None:
-        self.question, self.answer, self.memo = question, None, {}
+        self.question = question
+        self.answer: int | None = None
+        self.memo: dict[Any, Any] = {}
         self.logits = question.logits.astype(np.float64)
         self.history = np.array(question.history, np.int64)
         # Near an edge, probabilities in float32 give the neighbouring id.
