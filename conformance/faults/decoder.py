@@ -116,7 +116,7 @@ def fused_epsilon(subject: Subject) -> Subject:
     return with_attributes(subject, name, epsilon=1e-5)
 
 
-@fault(DECODER, "DE-01", hard=True, public=True)
+@fault(DECODER, "DE-01 DE-03 DE-09", hard=True, public=True)
 def edges_of_the_spectrum_kept(subject: Subject) -> Subject:
     """DC and Nyquist are not zeroed before the ISTFT."""
 
