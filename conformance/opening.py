@@ -43,9 +43,12 @@ def require_backend(opened: Any) -> None:
     """Raise `Misfit` unless an object has the members of the protocol, of the right kinds."""
     kinds = {"name": str, "config": ModelConfig, "capabilities": Capabilities}
     able = getattr(opened, "capabilities", None)
-    decode = "decode" if getattr(able, "spectrum", True) else "decode_audio"
     declared = [name for name in ("fork", "select", "join") if getattr(able, name, False)]
-    methods = ["attest", "prefill", "step", decode, "close", *declared]
+    if getattr(able, "language_model", True):
+        declared += ["prefill", "step"]
+    if getattr(able, "decoder", True):
+        declared.append("decode" if getattr(able, "spectrum", True) else "decode_audio")
+    methods = ["attest", "close", *declared]
     if missing := [name for name in (*kinds, *methods) if not hasattr(opened, name)]:
         raise Misfit(f"lacks {', '.join(missing)} of the protocol")
     for name, kind in kinds.items():

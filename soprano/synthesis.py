@@ -70,7 +70,7 @@ def shared_stages(
         is_stuck=is_stuck,
         stream=stream,
         write=open_writer,
-        decode_audio=None if able.spectrum else optional.decode_audio,
+        decode_audio=optional.decode_audio if able.decoder and not able.spectrum else None,
     )
 
 

@@ -244,6 +244,11 @@ static void answer(const char *line, long id)
         size_t row = 2 * (size_t)shape[1] * shape[2], count = 0;
         int n = (int)number(line, "n_fft", 0), hop = (int)number(line, "hop_length", 0);
         int frames = (int)shape[2], width = (int)number(line, "win_length", n);
+        if (shape[1] != n / 2 + 1) {
+            printf("\"error\": {\"message\": \"%ld bins, %d are wanted\"}}\n", shape[1], n / 2 + 1);
+            fflush(stdout), free(spectrum), free(shape);
+            return;
+        }
         size_t each = frames ? (size_t)(frames - 1) * hop : 0;
         float *all = malloc(shape[0] * each * sizeof *all + 1);
         for (long b = 0; frames && b < shape[0]; b++) {
