@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
+from soprano.backends import installed_backends, open_backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import ModelError
 from soprano.tokenizer import load_tokenizer
@@ -170,3 +171,51 @@ def test_a_state_dict_of_parameters_is_read(judge, copy):
     torch.save(state, copy / "decoder.pth")
     for name, values in ModelFolder.open(copy).decoder_weights().items():
         judge.bits(name, values, expected[name])
+
+
+@pytest.mark.requirement("CK-14")
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_file_of_a_bundle_that_no_runtime_can_read_is_named(judge, tmp_path, runtime):
+    pytest.importorskip(runtime.replace("onnx", "onnxruntime"), reason="a bundle is opened")
+    from soprano.export.bundle import export_bundle
+
+    bundle = export_bundle(SOURCE, tmp_path / "bundle", to=runtime)
+    name = f"{runtime}_cpu"
+    opened = open_backend(name, bundle)
+    contents = (POINTER, PAGE, b"", None)
+    graphs = {
+        "onnx": ("decoder.onnx", "model.safetensors"),
+        "openvino": ("decoder.xml", "lm_step.bin"),
+    }
+    for file in graphs[runtime]:
+        for content in contents:
+            damaged = shutil.copytree(bundle, tmp_path / "damaged", dirs_exist_ok=True)
+            path = damaged / runtime / file
+            if content is not None:
+                path.write_bytes(content)
+            elif file.endswith(("safetensors", "bin")):  # a bundle may lack a graph
+                path.unlink()
+            else:
+                path.write_bytes(path.read_bytes()[:100])
+            message = judge.refuses(
+                f"{file}: {content}",
+                lambda folder=damaged: open_backend(name, folder),
+                ModelError,
+                accepts=lambda: opened,
+            )
+            judge.equal(f"{message!r} names the file", file in message, True)
+            judge.equal("lines", len(message.splitlines()), 1)
+
+
+@pytest.mark.requirement("CK-14")
+@pytest.mark.parametrize("name", installed_backends())
+def test_every_backend_lists_what_a_folder_without_weights_holds(judge, copy, name):
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    message = judge.refuses(
+        name,
+        lambda: open_backend(name, copy),
+        ModelError,
+        accepts=lambda: open_backend(name, SOURCE),
+    )
+    for part in ("model.safetensors", "pytorch_model.bin"):
+        judge.equal(f"{message!r} names {part}", part in message, True)

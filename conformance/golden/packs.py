@@ -19,6 +19,7 @@ import numpy.typing as npt
 from conformance.golden.expectations import Networks, evaluate, stretch
 from conformance.golden.inputs import LONG, PREFIXES, STRETCHES, Arrays
 from conformance.golden.observations import observe
+from soprano.checkpoint.contents import read_json
 from soprano.checkpoint.folder import ModelFolder, locate
 from soprano.checkpoint.tensors import identity
 from soprano.synthesis import DEFAULT_MODEL, shared_stages
@@ -70,7 +71,7 @@ def weights_digest(folder: ModelFolder) -> str | None:
     """SHA-256 of the source weights: read from a bundle's manifest, else computed."""
     manifest = folder.path / "manifest.json"
     if manifest.is_file():
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["model"]["identity"])
+        return str(read_json(manifest)["model"]["identity"])
     if not folder.has_weights:
         return None
     parts = {"lm": folder.language_model_weights(), "decoder": folder.decoder_weights()}

@@ -15,6 +15,8 @@ ALLOWED = {
     ("IS-02", "torch"): "the ISTFT is compared with torch.istft",
     ("CK-08", "torch"): "decoder.pth is a PyTorch file",
     ("CK-14", "torch"): "decoder.pth is a PyTorch file",
+    ("CK-14", "onnxruntime"): "a bundle is opened on its runtime",
+    ("CK-14", "openvino"): "a bundle is opened on its runtime",
     ("CK-16", "torch"): "the settings are those of PyTorch",
     ("CK-16", "onnxruntime"): "an export is tried on its runtime",
     ("PR-07", "torch"): "the reference voice runs on PyTorch",

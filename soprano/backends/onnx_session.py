@@ -42,10 +42,11 @@ class OnnxNetwork:
             part: graph for part, stem in stems.items() if (graph := find_graph(folder, stem))
         }
         if not graphs:
-            raise ModelError(
-                "the model folder has neither ONNX graphs nor weights to write them from"
-            )
-        self._sessions = {part: open_session(graph, threads) for part, graph in graphs.items()}
+            raise folder.without_graphs("ONNX graphs")
+        try:
+            self._sessions = {part: open_session(graph, threads) for part, graph in graphs.items()}
+        except ModelError as error:
+            raise folder.damage() or error from None
         self._quantised = list(graphs.values()) if folder.quantised else []
 
     @property

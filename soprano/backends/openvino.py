@@ -59,7 +59,7 @@ class OpenVinoNetwork:
         self._path = folder.path
         self._models = {part: model for part, model in compiled.items() if model is not None}
         if not self._models:
-            raise ModelError(f"{folder.path} has neither graphs nor weights to write them from")
+            raise folder.without_graphs("graphs")
         self._idle: dict[str, list[ov.InferRequest]] = {part: [] for part in self._models}
 
     def attest(self) -> Attestation:
@@ -176,7 +176,8 @@ def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.Com
         )
         compiled = ov.Core().compile_model(model, "CPU", {**settings, **LIMITS})
     except RuntimeError as error:
-        raise ModelError(f"OpenVINO cannot load {part} of {folder.path}: {error}") from None
+        reason = ModelError(f"OpenVINO cannot load {part} of {folder.path}: {error}")
+        raise folder.damage() or reason from None
     for name, requested in settings.items():
         if (granted := _property(compiled, name)) != requested:
             raise BackendError(f"OpenVINO: {name}={requested} was requested, it uses {granted}")

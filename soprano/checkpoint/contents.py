@@ -20,8 +20,8 @@ ZIP, PICKLE = "a ZIP archive, as PyTorch writes it", "a Python pickle"
 
 # First bytes and what they are the beginning of.
 _SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer without the file: run `git lfs pull`"),
-    (b"/annex/objects/", "a git-annex pointer without the file: run `git annex get`"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file: run `git lfs pull`"),
+    (b"/annex/objects/", "a git-annex pointer instead of the file: run `git annex get`"),
     (b"GGUF", "a GGUF file"),
     (b"PK\x03\x04", ZIP),
     ((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), PICKLE),
@@ -55,7 +55,7 @@ def describe(path: Path) -> str | None:
         if head.startswith(signature):
             return kind
     if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
-        return "an HTML page in place of the file"
+        return "an HTML page instead of the file"
     text = head.decode("utf-8", errors="replace").strip()
     return f"text that begins {text[:40]!r}" if text[:40].isprintable() else None
 
@@ -65,6 +65,12 @@ def not_a(kind: str, path: Path, reason: str | None = None) -> ModelError:
     if reason is None and (found := describe(path)):
         reason = f"it is {found}"
     return ModelError(f"{path} is not {kind}" + (f": {reason}" if reason else ""))
+
+
+def stand_in(path: Path) -> str | None:
+    """What is found in place of a file of any kind: a pointer, a page, or nothing."""
+    found = describe(path) or ""
+    return found if found == "empty" or "instead of" in found else None
 
 
 def missing(folder: Path, wanted: str, purpose: str = "") -> ModelError:

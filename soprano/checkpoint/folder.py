@@ -18,7 +18,7 @@ from soprano.checkpoint.config_json import (
     read_generation_defaults,
     states_whole_decoder,
 )
-from soprano.checkpoint.contents import missing, read_json
+from soprano.checkpoint.contents import missing, read_json, stand_in
 from soprano.checkpoint.hub import fetch_model, is_hub_name
 from soprano.checkpoint.tensors import (
     Float32,
@@ -37,6 +37,9 @@ from soprano.errors import MissingExtraError, ModelError
 Shaped = TypeVar("Shaped", Tensor, Float32)
 
 _PACKAGE = Path(__file__).parents[1]
+# Files of which a checkpoint has one.
+_LANGUAGE_MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
+_DECODER_FILES = ("decoder.safetensors", "decoder.pth")
 
 
 def embedded_models() -> dict[str, Path]:
@@ -107,20 +110,42 @@ class ModelFolder:
         """Whether large matrices are quantised."""
         return self.precision.startswith("int")
 
-    @cached_property
+    @property
     def _precision(self) -> dict[str, Any]:
+        return dict(self._manifest.get("precision") or {})
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        """The manifest of a bundle; empty for a checkpoint."""
         path = self.path / "manifest.json"
-        return dict(read_json(path)["precision"]) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
+
+    def damage(self) -> ModelError | None:
+        """The error for the first file that no runtime can read, if there is one."""
+        for path in filter(Path.is_file, sorted(self.path.rglob("*"))):
+            if found := stand_in(path):
+                return ModelError(f"{path} is {found}")
+        for name, entry in (self._manifest.get("files") or {}).items():
+            path = self.path / name
+            if not path.exists():
+                return missing(path.parent, path.name)
+            if (size := path.stat().st_size) != entry["size"]:
+                return ModelError(f"{path} has {size} bytes, its bundle had {entry['size']}")
+        return None
+
+    def without_graphs(self, kind: str) -> ModelError:
+        """The error for a folder that has no graphs, and not the weights to write them from."""
+        if self._has(*_LANGUAGE_MODEL_FILES):
+            return missing(self._weights, kind, f", no {' and no '.join(_DECODER_FILES)}")
+        return missing(self._weights, kind, f", no {' and no '.join(_LANGUAGE_MODEL_FILES)}")
 
     @property
     def has_weights(self) -> bool:
         """Whether the float weights of both networks are here; a quantised bundle has none."""
-        language_model = ("model.safetensors", "model.safetensors.index.json")
-        decoder = ("decoder.safetensors", "decoder.pth")
-        return all(
-            any((self._weights / name).exists() for name in names)
-            for names in (language_model, decoder)
-        )
+        return self._has(*_LANGUAGE_MODEL_FILES) and self._has(*_DECODER_FILES)
+
+    def _has(self, *names: str) -> bool:
+        return any((self._weights / name).exists() for name in names)
 
     @property
     def _weights(self) -> Path:
