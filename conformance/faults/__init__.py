@@ -13,9 +13,9 @@ from conformance.faults.fault import CATALOGUE, FLOW, Fault, Stage
 __all__ = ["FLOW", "Fault", "Stage", "catalogue"]
 
 _FILES = (
-    "text", "tokenizer", "sampler", "sampler_edges", "draws", "folder", "language_model",
-    "positions", "cache", "hidden_states", "generation", "decoder", "istft", "istft_inputs",
-    "streaming", "own_loops", "runtime", "audio", "harmless",
+    "text", "text_kinds", "tokenizer", "sampler", "sampler_edges", "draws", "folder",
+    "language_model", "positions", "cache", "hidden_states", "generation", "decoder", "istft",
+    "istft_inputs", "streaming", "own_loops", "runtime", "audio", "harmless",
 )  # fmt: skip
 
 

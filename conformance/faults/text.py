@@ -9,11 +9,12 @@ from conformance.faults.fault import TEXT, fault
 from conformance.faults.plant import as_stage, with_rule, with_spoken, with_stages
 from conformance.subject import Subject
 from soprano.text import merge_short, normalize, split
-from soprano.text.numbers import CURRENCIES, cardinal
+from soprano.text.abbreviations import TITLES
+from soprano.text.characters import SIGNS
+from soprano.text.money import CURRENCIES
+from soprano.text.numbers import cardinal
 from soprano.text.rules import Rule
 from soprano.text.sentences import MAX_LENGTH
-from soprano.text.symbols import SIGNS
-from soprano.text.words import TITLES
 
 Match = re.Match[str]
 
@@ -77,7 +78,7 @@ def placeholder_taken_for_a_class(subject: Subject) -> Subject:
     return with_stages(subject, normalize=lambda text: normalize(text).replace("...", "[.][.][.]"))
 
 
-@fault(TEXT, "TX-16", public=True)
+@fault(TEXT, "TX-18", public=True)
 def older_abbreviations(subject: Subject) -> Subject:
     """The list of abbreviations is an older one, without weekdays, months and "etc"."""
     return with_pattern(subject, "short form", r"\b(APIs?|CPUs?|GPUs?)\b")
@@ -146,7 +147,7 @@ def long_sentence_cut_inside_a_word(normalized: str) -> list[str]:
     )
 
 
-@fault(TEXT, "TX-16", hard=True)
+@fault(TEXT, "TX-31", hard=True)
 def other_scripts_left_out(subject: Subject) -> Subject:
     """Letters outside ASCII are removed instead of transliterated."""
 
@@ -176,7 +177,7 @@ def decimals_read_as_numbers(subject: Subject) -> Subject:
 @fault(TEXT, "TX-25", hard=True)
 def every_hyphen_before_a_figure_is_a_minus(subject: Subject) -> Subject:
     """A hyphen before a digit is read as minus in names too."""
-    return with_spoken(subject, "name-number", r"\1 minus ")
+    return with_spoken(subject, "name", lambda match: match[0].replace("-", " minus "))
 
 
 @fault(TEXT, "TX-36", hard=True)
@@ -187,7 +188,7 @@ def merged_without_a_bound(subject: Subject) -> Subject:
     )
 
 
-@fault(TEXT, "TX-10", hard=True)
+@fault(TEXT, "TX-22", hard=True)
 def capitals_parted_too(subject: Subject) -> Subject:
     """Words in capitals are split into letters, like the parts of words in mixed case."""
     return with_spoken(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,21 @@ class LastSentenceRemembered(Tokenizer):
     def encode(self, text: str) -> list[int]:
         key = len(text), text.split(" ")[0]
         return list(self.cache.setdefault(key, super().encode(text)))
+
+
+@fault(TOKENIZER, "TK-08", public=True)
+def punctuation_stays_with_its_word(subject: Subject) -> Subject:
+    """Text is split at spaces and digits only, so that punctuation can merge with its word."""
+    from tokenizers import Regex, pre_tokenizers
+
+    split = pre_tokenizers.Split(Regex(r"\s+|\d|[^\s\d]+"), "isolated")
+    return with_library(subject, pre_tokenizer=split)
+
+
+@fault(TOKENIZER, "TK-14", with_tokenizer, public=True)
+class UnknownBytes(Tokenizer):
+    """Text is lowered byte by byte, so that each byte of an unknown character is unknown."""
+
+    def encode(self, text: str) -> list[int]:
+        unknown = chr(0xE000)  # a private character
+        return super().encode(re.sub(r"[^\x00-\x7f]", lambda m: unknown * len(m[0].encode()), text))

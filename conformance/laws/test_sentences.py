@@ -26,6 +26,31 @@ def test_commas_numbers_and_abbreviations_end_no_sentence(sentence_stage, judge)
     judge.equal("sentences", sentence_stage.sentences(text), [expected])
 
 
+@pytest.mark.requirement("TX-34")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yesterday in the hall of the old library I met Prof. Hill, who spoke about the war.",
+        "In the evenings the author J. R. R. Tolkien was read aloud to the children by the fire.",
+        "It is in Fig. 3 and Vol. 2 of the book, as everybody in the room knew well that day.",
+        "The old firm of Baker & Co. was sold to Acme Inc. for less than the price of a house.",
+        "Everybody in the office opens http://localhost:8080/a?b=c! every morning at nine.",
+        "The price rose to 3.5 and then to $4.50, which is 1.234.567 of what was paid before.",
+        "He came at 5 p.m. on Jan. 5 with Mr. and Mrs. Hill vs. the U.S. team in the evening.",
+    ],
+)
+def test_abbreviations_initials_and_links_end_no_sentence(sentence_stage, judge, text):
+    judge.equal("number of sentences", len(sentence_stage.sentences(text)), 1)
+
+
+@pytest.mark.requirement("TX-38")
+@pytest.mark.parametrize("count", [500, 9000])
+def test_sentences_of_any_text_contain_all_of_it(sentence_stage, judge, count):
+    words = ["abcdefg"[: i % 7 + 1] for i in range(count)]
+    spoken = "".join(sentence_stage.sentences(" ".join(words)))
+    judge.equal("letters", letters(spoken), "".join(words))
+
+
 @pytest.mark.requirement("TX-35")
 def test_a_long_sentence_is_cut_after_the_last_word_that_fits(sentence_stage, judge):
     text = " ".join(["word"] * 100)  # 499 characters, 500 with the full stop

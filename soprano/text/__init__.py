@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from soprano.text import numbers, words
+from soprano.text import (
+    abbreviations,
+    characters,
+    codes,
+    dates,
+    hyphens,
+    links,
+    money,
+    numbers,
+    symbols,
+    units,
+    words,
+)
+from soprano.text.lines import join_lines, join_words, resolve_quotes
+from soprano.text.markup import plain
 from soprano.text.rules import Rule, rewrite
 from soprano.text.sentences import merge_short, split
-from soprano.text.symbols import SIGN_RULES, SYMBOL_RULES, finish, fold, join_lines, unbracket
 
 __all__ = [
     "ENGLISH",
+    "NORMALIZERS",
     "RuleSet",
     "merge_short",
     "normalize",
@@ -23,25 +38,69 @@ __all__ = [
 class RuleSet(NamedTuple):
     """The rules of a normaliser, in the order in which they are applied."""
 
-    before_brackets: tuple[Rule, ...]  # signs, units, numbers, links
+    before_folding: tuple[Rule, ...]  # signs that are not in ASCII
+    before_brackets: tuple[Rule, ...]  # links, code, numbers, units, initials
     after_brackets: tuple[Rule, ...]  # abbreviations, then the remaining symbols
 
 
 ENGLISH = RuleSet(
-    SIGN_RULES + words.UNIT_RULES + numbers.RULES + words.LINK_RULES,
-    words.ABBREVIATION_RULES + SYMBOL_RULES,
+    characters.SIGN_RULES,
+    links.RULES
+    + symbols.CODE_RULES
+    + abbreviations.NUMBERED_RULES
+    + dates.RANGE_RULES
+    + codes.RULES
+    + numbers.GROUPING_RULES
+    + symbols.SIGN_RULES
+    + hyphens.RULES
+    + money.RULES
+    + numbers.DECADE_RULES
+    + units.RULES
+    + units.RATE_RULES
+    + numbers.SIZE_RULES
+    + dates.TIME_RULES
+    + numbers.POWER_RULES
+    + numbers.RULES
+    + words.INITIAL_RULES
+    + links.DOT_RULES,
+    abbreviations.RULES
+    + words.RULES
+    + abbreviations.TITLE_RULES
+    + money.LONE_RULES
+    + symbols.SYMBOL_RULES,
 )
 
 
-def normalize(text: str, rules: RuleSet = ENGLISH) -> str:
+def normalize(
+    text: str, rules: RuleSet = ENGLISH, *, keep_markup: bool = False, paragraphs: bool = False
+) -> str:
     """Write text in lower-case letters, spaces and `. , ! ? ' -`.
 
     Every string is accepted. Characters that cannot be read are removed. A line end ends a
     sentence. The published checkpoints were trained with the normaliser of `soprano-tts`; its
     readings are kept where they preserve the meaning, for example "dash" in ISO dates.
+
+    Args:
+        text: the text.
+        rules: the rules of a language.
+        keep_markup: read Markdown, HTML and SSML as text; else it is removed.
+        paragraphs: for hard-wrapped text: only a blank line ends a sentence, and other line ends
+            are spaces.
     """
-    text = rewrite(join_lines(fold(text)), rules.before_brackets)
-    return finish(rewrite(unbracket(text), rules.after_brackets))
+    text = join_words(text if keep_markup else plain(text))
+    text = resolve_quotes(characters.simplify(text))
+    if not text.isascii():
+        text = characters.spell(rewrite(text, rules.before_folding))
+    text = rewrite(join_lines(text, paragraphs), rules.before_brackets)
+    return symbols.finish(rewrite(symbols.unbracket(text), rules.after_brackets))
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+# By the name that a model folder states.
+NORMALIZERS: dict[str, Callable[[str], str]] = {"english": normalize, "none": _unchanged}
 
 
 def split_sentences(normalized: str) -> list[str]:

@@ -1,51 +1,66 @@
-"""Rules for numbers: money, dates, telephone numbers, times, arithmetic, ordinals, integers.
+"""Rules for numbers: fractions, arithmetic, decimals, ordinals, decades, integers.
 
-A rule for a larger form puts words between its integers; the last rule reads the integers.
+Until the last rule has read them, integers are digits; a comma between digits groups them.
+A rule for a larger form puts words between its integers.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from soprano.text.rules import rule
+from soprano.text.rules import DIGITS, Match, names, needing, rule, word_before
 
 LONGEST_NAMED = 36  # digits: up to hundreds of decillions
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
+INTEGER = r"\d++(?:,\d++)*+"
+NUMBER = rf"{INTEGER}(?:\.\d++)?+"
+# Words before a letter, or a number with a letter, that names something: "Room 4B", "Plan B".
+LABELS = names(
+    "apartment appendix apt block building bus category chapter class drive exhibit figure "
+    "flat flight form gate grade group hall hepatitis house letter note number option page "
+    "part phase plan platform point room route row seat section side size stage step suite "
+    "table team terminal track type unit version vitamin ward zone"
+)
+# The beginnings of words after which "5 300" is two numbers: months and parts of a book.
+_BEFORE_A_NUMBER = names("jan feb mar apr may jun jul aug sep oct nov dec cha pag ste roo sec par")
 
-# Sign: one unit, several, one hundredth, several.
-CURRENCIES = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "sen", "sen"),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-}
-CURRENCY_SIGNS = "".join(CURRENCIES)
 
-
+@lru_cache(maxsize=4096)
 def cardinal(digits: str) -> str:
     """Words of a decimal integer; one of more than 36 digits is read digit by digit."""
     return _in_words(digits, "cardinal")
 
 
-def _ordinal(match: re.Match[str]) -> str:
-    return _in_words(match[1], "ordinal")
+@lru_cache(maxsize=4096)
+def ordinal(digits: str) -> str:
+    return _in_words(digits, "ordinal")
+
+
+def by_digits(digits: str) -> str:
+    return " ".join(DIGIT_NAMES[int(digit)] for digit in digits)
 
 
 def _in_words(digits: str, form: str) -> str:
     from num2words import num2words  # here: its import takes longer than this package's
 
-    significant = digits.lstrip("0") or "0"
+    significant = digits.replace(",", "").lstrip("0") or "0"
     if len(significant) > LONGEST_NAMED:
-        read = [DIGITS[int(digit)] for digit in significant[:-1]]
-        return " ".join([*read, _in_words(significant[-1], form)])
+        return f"{by_digits(significant[:-1])} {_in_words(significant[-1], form)}"
     return str(num2words(int(significant), to=form)).replace(" and ", " ")
 
 
-def _integer(match: re.Match[str]) -> str:
-    """An integer from 1001 to 2999 is read in pairs of digits, like a year."""
-    digits = match[0].lstrip("0")
+def integer(digits: str) -> str:
+    """Words of an integer as it is written.
+
+    Four digits from 1001 to 2999 without a comma are read in pairs, like a year. An integer that
+    begins with zero is read digit by digit.
+    """
+    grouped = "," in digits
+    digits = digits.replace(",", "")
+    if digits[0] == "0" and len(digits) > 1:
+        return by_digits(digits)
     if len(digits) != 4 or not "1000" < digits < "3000":
         return cardinal(digits)
     century, rest = digits[:2], digits[2:]
@@ -53,143 +68,107 @@ def _integer(match: re.Match[str]) -> str:
         return cardinal(digits)
     if rest == "00":
         return f"{cardinal(century)} hundred"
+    if grouped:
+        return cardinal(digits)
     return f"{cardinal(century)} {'oh ' if rest < '10' else ''}{cardinal(rest)}"
 
 
-def _count(amount: str, one: str, many: str) -> str:
-    return f"{amount} {one if amount == '1' else many}"
-
-
-def _money(match: re.Match[str]) -> str:
-    one, many, one_hundredth, hundredths = CURRENCIES[match["symbol"]]
-    if match["magnitude"]:
-        magnitude = match["magnitude"].strip(" -").lower()
-        letter = magnitude.removesuffix("n")
-        return f"{match['amount']} {MAGNITUDES.get(letter, magnitude)} {many}"
-    whole, _, part = match["amount"].partition(".")
-    whole = whole.lstrip("0")
-    if len(part) > 2:
-        return f"{whole or '0'}.{part} {many}"
-    part = part.ljust(2, "0").lstrip("0")
-    units = [_count(whole, one, many)] if whole else []
-    units += [_count(part, one_hundredth, hundredths)] if part else []
-    return ", ".join(units) or f"0 {many}"
-
-
-def _telephone(match: re.Match[str]) -> str:
-    country, *groups = match.groups()
-    return (f"{country} " if country else "") + ", ".join(" ".join(group) for group in groups)
-
-
-def _telephone_in_groups(match: re.Match[str]) -> str:
-    """The groups as written, digit by digit; a zero in brackets is not dialled."""
-    groups = re.findall(r"\d+", match[0].replace("(0)", " "))
-    if not 8 <= sum(map(len, groups)) <= 15:
+def _grouped(match: Match) -> str:
+    """Thousands grouped by another character than the comma."""
+    digits, space, decimals = match.groups()
+    if space == " " and word_before(match).lower()[:3] in _BEFORE_A_NUMBER:
         return match[0]
-    return ("plus " if match[0][0] == "+" else "") + ", ".join(" ".join(g) for g in groups)
+    return digits.replace(space, ",") + (f".{decimals}" if decimals else "")
 
 
-def _range(match: re.Match[str]) -> str:
-    """An ascending range; before a smaller number the hyphen is a minus or part of a score."""
-    symbol, low, high = match["symbol"] or "", match["low"], match["high"]
-    if len(low) == 4 and len(high) == 2:
-        ascends = low[2:] < high  # years of one century
-    else:
-        ascends = float(low) < float(high) and (len(low), len(high)) != (3, 4)  # a telephone number
-    return f"{low} to {symbol}" if ascends else match[0]
+def _list(match: Match) -> str:
+    """A comma groups thousands or lakhs; else it separates numbers."""
+    if re.fullmatch(r"\d{1,3}(?:,\d{2,3})*,\d{3}", match[0]):
+        return match[0]
+    return match[0].replace(",", ", ")
 
 
-def _clock(digits: str, zero: str) -> str:
-    """Two digits of a time: "00" is read as `zero`, "05" as "oh five"."""
-    if digits == "00":
-        return zero
-    return f"oh {digits[1]}" if digits[0] == "0" else digits
+def _mixed(match: Match) -> str:
+    """A fraction after its whole number: "2 3/4" is two and three quarters."""
+    whole, top, bottom = match.groups()
+    if not 0 < int(top) < int(bottom) <= 100:
+        return match[0]
+    if (top, bottom) == ("1", "2"):
+        return f"{whole} and a half"
+    part = {"2": "half", "4": "quarter"}.get(bottom) or ordinal(bottom)
+    return f"{whole} and {top} {part}{'' if top == '1' else 's'}"
 
 
-def _time(match: re.Match[str]) -> str:
-    hours, minutes, seconds = match.groups()
-    if seconds is not None:
-        if int(hours):
-            return f"{hours} {_clock(minutes, 'oh oh')} {_clock(seconds, '')}".rstrip()
-        return f"{minutes} {_clock(seconds, 'oh oh')}" if minutes != "00" else seconds
-    if minutes != "00":
-        return f"{hours} {_clock(minutes, '')}"
-    if int(hours) > 12:
-        return f"{hours} minutes"
-    return f"{hours} o'clock" if int(hours) else "0"
+def _power(match: Match) -> str:
+    exponent, following = match.groups()
+    tail = f" {following}" if following else ""
+    if exponent in ("2", "3"):
+        return f" {'squared' if exponent == '2' else 'cubed'}{tail}"
+    return f" to the power of {exponent.replace('-', 'minus ').replace('+', 'plus ')}{tail}"
 
 
-def _decimal(match: re.Match[str]) -> str:
+def _magnitude(match: Match) -> str:
+    amount, letter = match.groups()
+    if word_before(match).lower() in LABELS:
+        return f"{amount} {letter}"
+    return f"{amount} {MAGNITUDES[letter[0].lower()]}"
+
+
+def _decimal(match: Match) -> str:
     whole, *parts = match[0].split(".")
     return " point ".join([whole, *(" ".join(part) for part in parts)]).lstrip()
 
 
-_SYMBOL = f"(?P<symbol>[{CURRENCY_SIGNS}])"
-_MAGNITUDE = r"(?P<magnitude>[kmbt]n?\b|[ -]?(?:hundred|thousand|(?:m|b|tr)illion)\b)?"
+def _ordinal(match: Match) -> str:
+    return ordinal(match[1])
 
-_NUMBER = r"\d++(?:\.\d++)?+"
-_SIGN = f"[{CURRENCY_SIGNS}]"
-_OPERATOR = "[=+*/^<>-]"
 
-RULES = (
+def _decade(match: Match) -> str:
+    """A round number in the plural: "1770s" is seventeen seventies."""
+    words = integer(match[1]).removeprefix("one ")
+    return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
+
+
+def _integer(match: Match) -> str:
+    return integer(match[0])
+
+
+GROUPING_RULES = needing(
+    DIGITS,
     rule(
-        "international telephone",
-        r"(?<![\w+])\+(?!1[-. ])\d{1,3}(?:[-. ](?:\(0\))?\(?\d{1,6}\)?+){2,6}(?!\w)",
-        _telephone_in_groups,
-    ),
-    rule(
-        "national telephone",
-        r"(?<![\w.,+-])0\d{1,4}(?:[- ]\d{3,6}){1,2}(?![\w-])",
-        _telephone_in_groups,
+        "spaced thousands",
+        r"(?<![\w.,:/'+-])(?<!\d )([1-9]\d{0,2}([ '_])\d{3}(?:\2\d{3})*+)(?![\d_]|'\d| \d|[:/-]\d)"
+        r"(?:,(\d{1,2})(?![\d,]))?",
+        _grouped,
     ),
     rule("number sign", r"#(?=\d)", "number "),
-    rule(
-        "thousands",
-        r"(?<![\d,])\d{1,3}(?:,\d{2,3})*,\d{3}(?!,?\d)",
-        lambda match: match[0].replace(",", ""),
-    ),
-    rule("list", r"(?<=\d),(?=\d)", ", "),
-    # A hyphen joins a name and its number; after a single lower-case letter it is a minus.
-    rule("name-number", r"\b(?<![\d.])([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
-    rule("aside", r"(?:(?<=[A-Za-z]{2})|(?<=[.,!?\"'%])) - ", ", "),
-    rule("range of times", r"(?<=\d:\d\d)-(?=\d{1,2}:\d\d)", " to "),
-    rule(
-        "range",
-        rf"(?<![\w.,:/)=+*^<>-])(?<!{_OPERATOR} ){_SYMBOL}?(?P<low>{_NUMBER})"
-        rf"-(?={_SIGN}?(?P<high>{_NUMBER})(?! ?{_OPERATOR}|:\d)){_SIGN}?",
-        _range,
-    ),
-    rule("money", rf"{_SYMBOL} ?(?P<amount>\d*+\.\d++|\d++){_MAGNITUDE}", _money, any_case=True),
-    rule(
-        "money, symbol last",
-        rf"(?<![\d.])(?P<amount>\d++(?:\.\d++)?+){_MAGNITUDE} ?{_SYMBOL}",
-        _money,
-        any_case=True,
-    ),
-    rule(
-        "magnitude",
-        r"\b(\d++)([KMBT])\b",
-        lambda match: f"{match[1]} {MAGNITUDES[match[2].lower()]}",
-        any_case=True,
-    ),
-    rule(
-        "date",
-        r"(?<![\d/])(\d{1,4})[/-](\d{1,2})[/-](\d{4}|\d{2})(?![\d/])",
-        r"\1 dash \2 dash \3",
-    ),
-    rule(
-        "telephone",
-        r"(?<![\d.])(?:(1)[-. ])?\(?(\d{3})(?:\)[-. ]?|[-. ])(\d{3})[-. ]?(\d{4})(?!\d)",
-        _telephone,
-    ),
-    rule("time", r"(?<![\d:])(\d{1,2}):(\d{2})(?::(\d{2}))?(?!:?\d)", _time),
-    rule("ratio", r"(?<=\d):(?=\d)", " to "),
+    rule("list", r"(?<!\d)\d++(?:,\d++)++", _list),
+)
+
+DECADE_RULES = needing(
+    DIGITS,
+    rule("decade", r"(?<![\w.,])'?(\d{0,3}0)'?s(?!\w)", _decade),
+    rule("short year", r"(?<!\w)'(?:(0)(?=\d\b))?(?=\d\d?\b)", lambda m: "oh " if m[1] else ""),
+)
+
+SIZE_RULES = needing(
+    DIGITS,
+    rule("magnitude", rf"(?<![\w.,])({NUMBER})([Kk]|[MBT]|[mbt]n)\b", _magnitude),
+)
+
+POWER_RULES = needing(
+    "^*",
+    rule("power", r"(?<=[\w)\]])(?:\^|\*\*)\{?([+-]?(?:\d++|[A-Za-z](?!\w)))\}?(\w?)", _power),
+    rule("times", r"(?:(?<=[\d)])|(?<=\b[A-Za-z])) ?\* ?(?=-?\d|[A-Za-z]\b|\()", " times "),
+)
+
+RULES = needing(
+    DIGITS,
+    rule("mixed fraction", r"(?<![\w.,/])(\d++)[ -](\d{1,2})/(\d{1,3})(?![\w/])", _mixed),
+    rule("over", r"(?<=\d) ?/ ?(?=-?\d)", " over "),
     rule("minus", r" ?- ?(?=\.?\d)", " minus "),
-    rule("times", r"(?<=\d) ?\* ?(?=\d)", " times "),
-    rule("over", r"(?<=\d) ?/ ?(?=\d)", " over "),
-    rule("power", r"(?<=\w)\^(?=\w)", " to the power of "),
-    rule("decimal", r"(?<!\d)\d++(?:\.\d++)++|(?<![\w.)])\.\d++", _decimal),
-    rule("ordinal", r"(?<!\d)(\d++)(?:st|nd|rd|th)(?![a-z])", _ordinal, any_case=True),
+    rule("decimal", rf"(?<![\d,]){INTEGER}(?:\.\d++)++|(?<![\w.)])\.\d++", _decimal),
+    rule("ordinal", rf"(?<![\d,])({INTEGER})(?:st|nd|rd|th)(?![a-z])", _ordinal, any_case=True),
     rule("digit beside letter", r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
-    rule("integer", r"\d++", _integer),
+    rule("integer", INTEGER, _integer),
 )
