@@ -1,11 +1,11 @@
 """The command line: `soprano say`, `export`, `fetch`, `bench`, `info`.
 
-Exit status: 0 success, 1 failure, 2 wrong call or unusable input, 130 interrupted.
+Exit status: 0 success, 1 failure (also of writing to standard output), 2 wrong call or unusable
+input, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ from soprano.audio_files import CONTAINERS, container_of, require_container, who
 from soprano.backends import backend_names, installed_backends, open_backend
 from soprano.checkpoint.folder import embedded_models, locate
 from soprano.errors import SopranoError
+from soprano.standard_streams import drop_output, open_closed_streams
 from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
 _MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
@@ -309,17 +310,21 @@ def main() -> None:
 
     An error of the caller is one line on standard error, without a traceback.
     """
+    open_closed_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
-        status = cli.main(prog_name="soprano", standalone_mode=False)
+        try:
+            status = cli.main(prog_name="soprano", standalone_mode=False)
+        except SystemExit:  # what click makes of a closed pipe
+            raise BrokenPipeError from None
         sys.stdout.flush()
         sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except BrokenPipeError:
-        # The reader closed the pipe; the interpreter's flush at exit would raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
+        click.echo("soprano: standard output is closed", err=True)
         sys.exit(1)
     except (*_WRONG_CALLS, OSError) as error:
         click.echo(f"soprano: {' '.join(str(error).split())}", err=True)

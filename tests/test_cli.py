@@ -211,14 +211,73 @@ cli.main()
 """
 
 
-def test_a_closed_pipe_ends_the_command_without_a_message():
+def test_a_closed_pipe_ends_the_command_with_one_sentence():
     words = command("say", LONG, "--stream", "-o", "-", "-m", MICRO["v11"])
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(100)[:4] == b"RIFF"
         process.stdout.close()
         error = process.stderr.read()
     assert process.returncode == 1
-    assert error == b""
+    assert error == b"soprano: standard output is closed\n"
+
+
+def shell(line, out):
+    """`soprano` with redirections that a shell makes, writing to `out` if it is named."""
+    words = " ".join(command(line)).replace("OUT", str(out)).replace("V11", str(MICRO["v11"]))
+    return subprocess.run(
+        ["sh", "-c", words], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "info >&-",
+        "--help >&-",
+        "--version >&-",
+        "say Hi -m V11 -o - >&-",
+        "say Hi -m V11 --stream -o - >&-",
+    ],
+)
+def test_a_closed_output_that_is_needed_is_one_sentence(tmp_path, line):
+    result = shell(line, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr == "soprano: standard output is closed\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_that_are_not_needed_change_nothing(tmp_path, closed):
+    stream = "--stream" if "2" in closed else ""
+    line = f"say Hello. {stream} -m V11 --max-new-tokens 20 -o OUT"
+    for name, redirection in (("open.wav", ""), ("closed.wav", closed)):
+        result = shell(f"{line} {redirection}", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr
+    written = [(tmp_path / name).read_bytes() for name in ("open.wav", "closed.wav")]
+    assert written[0] == written[1]
+    assert len(written[0]) > 44
+
+
+def test_errors_keep_their_status_if_standard_error_is_closed(tmp_path):
+    for line, status in (("say Hi -b abacus", 2), ("say -m V11 <&-", 2), ("say Hi -m OUT", 2)):
+        result = shell(f"{line} 2>&-", tmp_path)
+        assert (result.returncode, result.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["./x", "../x", "models/x", "./models/x", "models/x/y", "/no/x", "~/no-x", "models/", ".", "x"],
+)
+def test_a_path_without_a_folder_is_not_looked_up_on_the_hub(tmp_path, name):
+    """Also `models/x`, where `models` exists; a name of that form is a hub's otherwise."""
+    (tmp_path / "models").mkdir()
+    words = command("say", "Hi", "-m", name)
+    result = subprocess.run(
+        words, input="", capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path
+    )
+    expected = "config.json" if name in (".", "models/") else "there is no such folder"
+    assert_rejected(result, expected)
+    assert "hub" not in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full of Linux")

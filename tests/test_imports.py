@@ -27,7 +27,7 @@ FILES = 25  # the most in one folder
 
 # Modules and folders of a package, each of which imports only from the groups before its own.
 SOPRANO_LAYERS = (
-    {"errors"},
+    {"errors", "standard_streams"},
     {"forked"},
     {"config"},
     {"audio_files", "checkpoint", "hallucination", "memory_pages", "sampling", "stft", "text"},

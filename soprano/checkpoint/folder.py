@@ -32,7 +32,7 @@ from soprano.checkpoint.tensors import (
     require_shapes,
 )
 from soprano.config import GenerationOptions, ModelConfig
-from soprano.errors import MissingExtraError, ModelError
+from soprano.errors import MissingExtraError, ModelError, SopranoError
 
 Shaped = TypeVar("Shaped", Tensor, Float32)
 
@@ -65,7 +65,10 @@ def locate(model: str | Path) -> Path:
     # Below a folder that exists, a name is a path; with a revision it never is.
     local = folder.parts[:1] and Path(folder.parts[0]).exists() and "@" not in str(model)
     if isinstance(model, str) and is_hub_name(model) and not local:
-        return fetch_model(model)
+        try:
+            return fetch_model(model)
+        except SopranoError as error:
+            raise type(error)(f"there is no folder {model!r}, and {error}") from None
     raise ModelError(
         f"no model {str(model)!r}: there is no such folder, and the embedded models are "
         f"{', '.join(embedded) or 'not installed'}"
