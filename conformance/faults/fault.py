@@ -41,6 +41,7 @@ ISTFT = Stage("ISTFT", ("IS",), ("IS", *_AUDIO))
 SYNTHESIS = Stage("synthesis", ("SY",), ("GE", *_AUDIO, "AO"))
 STREAMING = Stage("streaming", ("ST",), ("GE", *_AUDIO))
 BATCHING = Stage("batching", ("BA",), ("LM", "CA", "GE", *_AUDIO))
+INTERLEAVING = Stage("interleaving", ("IN",), ("LM", "CA", *_AUDIO, "IN"))
 AUDIO = Stage("audio file", ("AO",), ("AO", "SY", "ST"))
 
 Plant = Callable[[Subject], Subject]
