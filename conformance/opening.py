@@ -49,7 +49,10 @@ def require_backend(opened: Any) -> None:
     if getattr(able, "decoder", True):
         declared.append("decode" if getattr(able, "spectrum", True) else "decode_audio")
     methods = ["attest", "close", *declared]
-    if missing := [name for name in (*kinds, *methods) if not hasattr(opened, name)]:
+    members = (*kinds, *methods)
+    if missing := [name for name in members if not hasattr(opened, name)]:
+        if len(missing) == len(members):
+            raise Misfit(f"is no backend: its factory returned a {type(opened).__name__}")
         raise Misfit(f"lacks {', '.join(missing)} of the protocol")
     for name, kind in kinds.items():
         if not isinstance(value := getattr(opened, name), kind):

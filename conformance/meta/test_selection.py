@@ -76,6 +76,8 @@ WITHOUT = Capabilities(fork=False, select=False, join=False)
     ],
 )
 def test_an_object_must_have_the_members_of_the_protocol(members, fault):
+    with pytest.raises(Misfit, match="returned a NoneType"):
+        require_backend(None)
     if fault is None:
         require_backend(stub(**members))
     else:
