@@ -10,6 +10,7 @@ import numpy as np
 from conformance.faults.fault import ISTFT, fault
 from conformance.faults.network_hooks import patch
 from conformance.faults.plant import as_stage, with_stages
+from conformance.oracle.istft import periodic_window
 from conformance.oracle.parametric_stages import Complex128, Istft, half_a_frame
 from conformance.subject import Subject
 from soprano.config import IstftConfig
@@ -171,16 +172,13 @@ def dc_counted_twice(subject: Subject) -> Subject:
     return with_stages(subject, istft=counted(change))
 
 
-@fault(ISTFT, "IS-21", hard=True)
-def envelope_without_a_bound(subject: Subject) -> Subject:
-    """An envelope that is almost zero is replaced by a small number, also where nothing is left."""
-
-    def bounded(window: Any, count: int, hop: int) -> Any:
-        from conformance.oracle.parametric_stages import envelope
-
-        return np.maximum(envelope(window, count, hop), 2e-10)
-
-    return with_stages(subject, istft=Istft(envelope=bounded))
+@fault(ISTFT, "IS-21", as_stage("istft"), hard=True)
+def zero_divided_by_zero(spectrum: Any, config: Any, layout: str = "bft2", **options: Any) -> Any:
+    """Where no window reaches, zero is divided by zero."""
+    samples = istft(spectrum, config, layout, **options)
+    if not config.center and periodic_window(config)[0] == 0:
+        samples[:, :1] = np.nan
+    return samples
 
 
 @fault(ISTFT, "IS-28", hard=True)
