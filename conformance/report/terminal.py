@@ -34,8 +34,7 @@ def sections(evidence: Evidence, *, full: bool) -> Iterator[Section]:
         reason = next(record.message for record in records if record.not_run)
         span = missing[0] if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
         lines.append(f"error: {len(missing)} requirements ({span}) were not judged: {reason}")
-    for backend, models in evidence.not_covered.items():
-        lines += _not_covered(backend, models)
+    lines += [_not_covered(*left_out) for left_out in evidence.not_covered.items()]
     yield "conformance by requirement", lines
     if table := margins.lines(records, _BRIEF_ROWS if brief else None):
         yield "errors in noise floors of the reference, and limits used", table
@@ -57,10 +56,12 @@ def end(evidence: Evidence) -> Iterator[Section]:
     yield "first failing stage", lines
 
 
-def _not_covered(backend: str, models: dict[str, str]) -> Iterator[str]:
-    for reason in dict.fromkeys(models.values()):
-        names = ", ".join(name for name, own in models.items() if own == reason)
-        yield f"not covered: {backend} on {names} ({_cut(reason)})"
+def _not_covered(backend: str, models: dict[str, str]) -> str:
+    """One line, with the first reason."""
+    first, reason = next(iter(models.items()))
+    same = len(set(models.values())) == 1
+    why = reason if same else f"{first}: {reason}"
+    return f"not covered: {backend} on {', '.join(models)} ({_cut(why, _BRIEF_WIDTH)})"
 
 
 def _first_failures(judged: dict[str, dict[str, Any]]) -> Iterator[str]:
