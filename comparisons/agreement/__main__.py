@@ -23,7 +23,6 @@ from comparisons.agreement.compare_text import (
     Case,
     judge_text,
     read_cases,
-    reasons,
     text_lines,
     text_result,
 )
@@ -129,9 +128,8 @@ COMPARISONS: dict[str, Callable[[Table, str, Path], None]] = {
 def _compare_prompts(
     table: Table, subject: str, cases: list[Case], ours: list[TextResult], theirs: list[TextResult]
 ) -> None:
-    listed = reasons()
     for case, our, their in zip(cases, ours, theirs, strict=True):
-        if case.written not in listed:
+        if not case.difference:
             with table.judging(subject, case.written) as judge:
                 checks.same_text(judge, our, their)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from comparisons.agreement import checks, known_differences
-from comparisons.agreement.compare_text import DIFFERENCES, Case, judge_text
+from comparisons.agreement.compare_text import SENTENCES, Case, judge_text, read_cases, text_lines
 from comparisons.agreement.known_differences import KnownDifference
 from comparisons.agreement.peer_client import TextResult, Utterance
 from comparisons.agreement.reference import Reference
@@ -147,18 +147,28 @@ def test_a_shifted_stream_and_random_ids_are_detected(ours, greedy):
     assert known_differences.random_at_zero(ours, [utterance, other]).reproduced
 
 
-def test_text_needs_97_percent_and_a_correct_list_of_differences():
-    listed = [written for texts in DIFFERENCES.values() for written in texts]
-    plain = [f"Sentence {word}." for word in "abcdefgh"] * 200
-    cases = [Case("kind", text) for text in (*listed, *plain)]
+def test_text_needs_a_correct_list_of_differences_and_few_matters_of_taste():
+    cases = [Case("kind", f"Sentence {word}.") for word in "abcdefgh" * 20]
+    cases[0] = cases[0]._replace(difference="either", reason="of taste")
+    cases[1] = cases[1]._replace(difference="theirs wrong", reason="of sense")
     same = [TextResult(normalize(case.text), sentences(case.text), []) for case in cases]
-    theirs = [result._replace(normalized="?") for result in same[: len(listed)]]
-    theirs += same[len(listed) :]
+    other = TextResult("?", [], [])
+    theirs = [other, other, *same[2:]]
     assert passes(judge_text, cases, same, theirs)
-    assert not passes(judge_text, cases, same, [*theirs[:-1], TextResult("?", [], [])])
+    assert not passes(judge_text, cases, same, [*theirs[:-1], other])
     assert not passes(judge_text, cases, same, [same[0], *theirs[1:]])
-    few = len(listed) + 100
-    assert not passes(judge_text, cases[:few], same[:few], theirs[:few])
+    taste = [case._replace(difference="either") for case in cases[:8]] + cases[8:]
+    assert not passes(judge_text, taste, same, [other] * 8 + same[8:])
+    lines = text_lines(cases, same, theirs)
+    assert any("either: of taste" in line for line in lines)
+
+
+def test_every_heading_of_the_corpus_is_a_kind_or_a_class_of_difference(tmp_path):
+    cases = read_cases(SENTENCES)
+    assert {case.difference for case in cases} == {"", "theirs wrong", "either"}
+    (tmp_path / "wrong.txt").write_text("== kind | ours wrong: reason\nSentence.\n")
+    with pytest.raises(SystemExit, match="unknown class"):
+        read_cases(tmp_path / "wrong.txt")
 
 
 def test_an_empty_table_does_not_pass():
