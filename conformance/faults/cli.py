@@ -33,6 +33,17 @@ def chosen(only: Sequence[str]) -> list[Fault]:
     return found
 
 
+def covering(faults: Sequence[Fault]) -> list[Fault]:
+    """Faults that are aimed at every requirement that any of these is aimed at; none harmless."""
+    found, covered = [], set[str]()
+    # Those with most aims first: fewer are needed.
+    for fault in sorted(faults, key=lambda fault: -len(fault.aims)):
+        if not covered.issuperset(fault.aims):
+            found.append(fault)
+            covered.update(fault.aims)
+    return [fault for fault in faults if fault in found]
+
+
 def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault, str]]:
     """Each fault with the backends to judge it on."""
     found = []
@@ -48,6 +59,7 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 @click.option(
     "--only", multiple=True, metavar="ID", help="These ids, beginnings of ids, names, or aims."
 )
+@click.option("--cover", is_flag=True, help="As few faults as show that each requirement can fail.")
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first failure.")
@@ -63,6 +75,7 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 def faults(
     listing: bool,
     only: Sequence[str],
+    cover: bool,
     backends: Sequence[str],
     jobs: int,
     whole: bool,
@@ -75,7 +88,7 @@ def faults(
     Exit status 1 if a fault is missed or attributed to a wrong stage, or a harmless variation
     fails a test.
     """
-    wanted = chosen(only)
+    wanted = covering(chosen(only)) if cover else chosen(only)
     if listing:
         for fault in wanted:
             kind = "harmless" if fault.harmless else "hard" if fault.hard else ""
