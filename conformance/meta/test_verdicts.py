@@ -71,6 +71,16 @@ def test_first_failure_is_the_earliest_stage_of_the_pipeline():
     assert first_failure(records[:0]) is None
 
 
+def test_a_claim_that_is_not_met_is_a_first_failure():
+    failure = first_failure([record(claims=(CLAIM,), repeat="again")])
+    assert (failure["requirement"], failure["verdict"], failure["repeat"]) == (
+        "LM-02",
+        "fail",
+        "again",
+    )
+    assert "is not met" in failure["message"]
+
+
 def test_verdicts_that_fail_a_run_come_first_in_the_order():
     assert set(RED) < set(ORDER)
     assert ORDER[: len(RED)] == RED

@@ -41,7 +41,7 @@ def in_own_words(error: BaseException) -> BaseException:
 def message(error: BaseException) -> str:
     """The text of a failure, with its kind unless it is that of a comparison, and its notes."""
     text = str(error)
-    if not isinstance(error, AssertionError) and isinstance(error, Exception):
+    if not isinstance(error, AssertionError) and isinstance(error, (Exception, SystemExit)):
         kind = type(error)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         text = f"{module}{kind.__name__}: {text}".removesuffix(": ")
