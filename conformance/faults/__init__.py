@@ -15,7 +15,8 @@ __all__ = ["FLOW", "Fault", "Stage", "catalogue"]
 _FILES = (
     "text", "text_kinds", "tokenizer", "sampler", "sampler_edges", "draws", "folder",
     "language_model", "positions", "cache", "hidden_states", "generation", "decoder", "istft",
-    "istft_inputs", "streaming", "own_loops", "interleaving", "runtime", "audio", "harmless",
+    "istft_inputs", "streaming", "own_loops", "own_stages", "sizes", "interleaving",
+    "runtime", "audio", "harmless",
 )  # fmt: skip
 
 
