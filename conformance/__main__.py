@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from conformance.installation import problem
 from conformance.options import OPTIONS
 
 
@@ -143,6 +144,9 @@ def contract(checkout: Path | None) -> None:
 
 def main() -> None:
     _require("conformance", "hypothesis", "pytest", "scipy")
+    if found := problem():
+        click.echo(f"conformance: {found}", err=True)
+        sys.exit(2)
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
     from conformance.vectors.commands import vectors

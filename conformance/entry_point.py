@@ -20,6 +20,10 @@ def pytest_load_initial_conftests(
     known, unknown = parser.parse_known_and_unknown_args(args)
     # Older versions of pytest take an argument that follows an unknown option for its value.
     if any(names_module(argument, known.pyargs) for argument in [*known.file_or_dir, *unknown]):
+        from conformance.installation import problem
+
+        if found := problem():
+            raise pytest.UsageError(found)
         early_config.pluginmanager.import_plugin("conformance.plugin")
 
 

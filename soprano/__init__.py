@@ -71,7 +71,8 @@ def _refuse_a_shared_folder() -> None:
             other = record.parent.name.split("-")[0].replace("_", "-")
             raise ImportError(
                 f"the distributions soprano-conformance and {other} both provide the package "
-                "'soprano': install them into separate environments"
+                f"'soprano': run `pip uninstall {other} soprano-conformance`, then install them "
+                "into separate environments"
             )
 
 

@@ -42,7 +42,7 @@ SOPRANO_LAYERS = (
     {"__main__"},
 )
 CONFORMANCE_LAYERS = (
-    {"contract", "hypothesis_profiles", "options", "oracle", "ports"},
+    {"contract", "hypothesis_profiles", "installation", "options", "oracle", "ports"},
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},

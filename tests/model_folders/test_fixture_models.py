@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from conformance.golden.packs import fixture_models, fixtures_folder, read_pack
+from conformance.golden.packs import fixture_models, fixtures_folder
 from soprano.checkpoint.folder import ModelFolder
 
 MODELS = fixture_models()
@@ -58,7 +59,7 @@ def test_exported_bundles_name_what_transformers_needs(tmp_path, runtime):
 def test_nano_suits_16_bit_samples_and_the_detection_of_stuck_utterances():
     """No sample of its golden utterances is clipped, and hidden states are near and far."""
     model = next(path for path in MODELS if path.name == "nano")
-    arrays = read_pack(fixtures_folder() / "golden" / "nano.safetensors").arrays
+    arrays = load_file(fixtures_folder() / "golden" / "nano.safetensors")
     distance = ModelFolder.open(model).generation_defaults.hallucination_distance
     for run in ("greedy", "sampled"):
         assert 0.1 < np.abs(arrays[f"{run} samples"]).max() < 1

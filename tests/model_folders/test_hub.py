@@ -12,8 +12,8 @@ import pytest
 
 from soprano import SopranoTTS
 
+from ..test_cli import MICRO, assert_rejected, command
 from .fake_hub import commit_of, serving
-from .test_cli import MICRO, assert_rejected, command
 
 FILES = {
     "config.json",
