@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from soprano import __version__
+from soprano.audio import Audio
 from soprano.audio_files import CONTAINERS, container_of, require_container, whole_file
 from soprano.backends import backend_names, installed_backends, open_backend
 from soprano.checkpoint.folder import embedded_models, locate
@@ -58,6 +59,8 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("-f", "--file", "files", multiple=True, help="Read a text from a file (UTF-8).")
 @click.option("--lines", is_flag=True, help="Synthesise each line separately, into a folder.")
+@click.option("--paragraphs", is_flag=True, help="Only a blank line ends a sentence.")
+@click.option("--keep-markup", is_flag=True, help="Read Markdown, HTML and SSML as text.")
 @click.option(
     "-o",
     "--output",
@@ -117,11 +120,14 @@ def say(
     container = container or ("wav" if folder or output == "-" else container_of(output))
     require_container(container)
     voice = SopranoTTS(model, backend, precision, threads)
-    options = {name: value for name, value in options.items() if value is not None}
+    given_options = (item for item in options.items() if item[1] is not None)
+    options = {name: value for name, value in given_options if value is not False}
     with _progress("speaking") as progress:
         options["progress"] = progress
         if folder:
+            options["on_empty"] = "skip" if lines else "error"
             audios = voice.infer_batch(given, output, container=container, **options)
+            _report_skipped(audios, given, container)
             reasons = [reason for audio in audios for reason in audio.finish_reasons]
             seconds = sum(audio.duration for audio in audios)
         else:
@@ -132,6 +138,16 @@ def say(
         click.echo(f"soprano: {cut} of {len(reasons)} sentences reached the token limit", err=True)
     if sys.stderr.isatty():
         click.echo(f"{output}: {seconds:.2f} s at {voice.sample_rate} Hz", err=True)
+
+
+def _report_skipped(audios: list[Audio], texts: list[str], container: str) -> None:
+    for index, (audio, text) in enumerate(zip(audios, texts, strict=True)):
+        if not audio.sentences:
+            click.echo(
+                f"soprano: line {index} holds nothing to say, {index}.{container} is not written: "
+                f"{text[:40]!r}",
+                err=True,
+            )
 
 
 def _texts(texts: tuple[str, ...], files: tuple[str, ...], lines: bool) -> list[str]:

@@ -61,7 +61,7 @@ class Write(Protocol):
 class Stages:
     """Every stage of one model. Arrays have the shapes of `soprano.backends.Backend`."""
 
-    normalize: Callable[[str], str]
+    normalize: Callable[..., str]  # text and, by name, `soprano.synthesis.TEXT_OPTIONS`
     split: Callable[[str], list[str]]  # normalised text -> sentences
     tokenize: Callable[[str], list[int]]  # sentence -> prompt ids
     uniforms: Callable[[int, int, int], Iterator[float]]  # seed, sentence, attempt -> draws

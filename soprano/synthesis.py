@@ -23,7 +23,7 @@ from soprano.sampling import sample, uniforms
 from soprano.stages import Stages, with_own_stages
 from soprano.stft import istft
 from soprano.streaming import stream
-from soprano.text import normalize, split_sentences
+from soprano.text import normalizer, split_sentences
 from soprano.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_MODEL = "nano"
@@ -45,6 +45,11 @@ class Options(TypedDict, total=False):
     retries: int
     retry_temperature: float | None
     hallucination_distance: float
+    keep_markup: bool  # read Markdown, HTML and SSML as text
+    paragraphs: bool  # only a blank line ends a sentence
+
+
+TEXT_OPTIONS = ("keep_markup", "paragraphs")
 
 
 def shared_stages(
@@ -58,7 +63,7 @@ def shared_stages(
     tokenizer.require_match(backend.config.language_model)
     able, optional = backend.capabilities, cast(OptionalStages, backend)
     return Stages(
-        normalize=normalize,
+        normalize=normalizer(folder.normalizer),
         split=split_sentences,
         tokenize=tokenizer.prompt,
         uniforms=uniforms,
@@ -181,6 +186,7 @@ class SopranoTTS:
         *,
         batch_size: int = DEFAULT_BATCH,
         container: str = "wav",
+        on_empty: str = "error",
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> list[Audio]:
@@ -191,19 +197,29 @@ class SopranoTTS:
             out_dir: a folder for 0.wav, 1.wav, ...; each file is written when its text is done.
             batch_size: number of sentences in one batch of the language model.
             container: of the files, "wav" or "flac".
+            on_empty: "skip" gives a text that holds nothing to say an `Audio` without sentences
+                and no file, "error" rejects it.
             progress: called after each sentence with those done and those in all.
             options: see `Options`.
+
+        Raises:
+            ValueError: a text holds nothing that can be spoken; the message names its position.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of strings, got one string")
+        if on_empty not in ("error", "skip"):
+            raise ValueError(f"on_empty must be 'error' or 'skip', got {on_empty!r}")
         settings = self._settings(options)
-        by_text = [self._utterances(index, text) for index, text in enumerate(texts)]
+        by_text = [self._utterances(index, text, options) for index, text in enumerate(texts)]
+        empty = [index for index, own in enumerate(by_text) if not own]
+        if empty and on_empty == "error":
+            raise ValueError(_nothing_to_say(empty[0], texts))
         require_container(container)
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
         utterances = [utterance for own in by_text for utterance in own]
         results: list[list[Synthesized]] = [[] for _ in by_text]
-        audios: dict[int, Audio] = {}
+        audios = {index: self._joined([]) for index in empty}
         for done, result in enumerate(self._synthesize(utterances, settings, batch_size), start=1):
             text = result.utterance.text
             results[text].append(result)
@@ -239,7 +255,10 @@ class SopranoTTS:
             raise ValueError("retries must be 0 for a stream")
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        return self._chunks(self._utterances(0, text), settings, chunk_size, progress)
+        utterances = self._utterances(0, text, options)
+        if not utterances:
+            raise ValueError(_nothing_to_say(0, [text]))
+        return self._chunks(utterances, settings, chunk_size, progress)
 
     def _chunks(
         self,
@@ -259,18 +278,19 @@ class SopranoTTS:
     def _settings(self, options: Options) -> GenerationOptions:
         names = SamplingOptions.__dataclass_fields__
         sampling = {name: value for name, value in options.items() if name in names}
-        rest = {name: value for name, value in options.items() if name not in names}
+        known = {*names, *TEXT_OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in known}
         if unknown := sorted(set(rest) - set(GenerationOptions.__dataclass_fields__)):
             raise TypeError(f"unknown option {unknown[0]!r}")
         merged = replace(self.defaults.sampling, **sampling)  # type: ignore[arg-type]
         return replace(self.defaults, sampling=merged, **rest)  # type: ignore[arg-type]
 
-    def _utterances(self, index: int, text: str) -> list[Utterance]:
+    def _utterances(self, index: int, text: str, options: Options) -> list[Utterance]:
+        """The sentences of a text; none if it holds nothing to say."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
-        sentences = self.stages.split(self.stages.normalize(text))
-        if not sentences:
-            raise ValueError(f"text holds nothing to say: {text[:40]!r}")
+        own = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
+        sentences = self.stages.split(self.stages.normalize(text, **own))
         return [Utterance(index, number, sentence) for number, sentence in enumerate(sentences)]
 
     def _prompt(self, utterance: Utterance, settings: GenerationOptions, attempt: int) -> Prompt:
@@ -352,6 +372,11 @@ class SopranoTTS:
             )
             start = stop
         return Audio(samples, self.sample_rate, sentences)
+
+
+def _nothing_to_say(index: int, texts: Sequence[str]) -> str:
+    name = "text" if len(texts) == 1 else f"text {index}"
+    return f"{name} holds nothing to say: {texts[index][:40]!r}"
 
 
 def _hidden(tokens: list[Token]) -> Samples:

@@ -6,11 +6,15 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from conformance.faults.fault import TEXT, fault
+from conformance.faults.fault import FOLDER, SYNTHESIS, TEXT, fault
 from conformance.faults.plant import as_stage, with_spoken, with_stages
 from conformance.faults.text import with_words_changed
 from conformance.subject import Subject
+from soprano.audio import Audio
+from soprano.checkpoint.folder import ModelFolder
+from soprano.synthesis import SopranoTTS
 from soprano.text import ENGLISH, RuleSet, normalize
 from soprano.text.numbers import cardinal
 
@@ -293,3 +297,32 @@ def sentences_end_inside_links(subject: Subject) -> Subject:
 def markup_is_spoken(subject: Subject) -> Subject:
     """Markdown and HTML are read as text."""
     return with_stages(subject, normalize=partial(normalize, keep_markup=True))
+
+
+@fault(TEXT, "TX-63")
+def paragraphs_are_ignored(subject: Subject) -> Subject:
+    """Every line end ends a sentence, also of hard-wrapped text."""
+    from soprano import text
+
+    original = text.join_lines
+    text.join_lines = lambda lines, paragraphs=False: original(lines)  # type: ignore[attr-defined]
+    return subject
+
+
+@fault(FOLDER, "CK-17")
+def every_model_reads_english(subject: Subject) -> Subject:
+    """The normaliser that the model folder states is not read."""
+    ModelFolder.normalizer = "english"  # type: ignore[assignment,method-assign]
+    return subject
+
+
+@fault(SYNTHESIS, "SY-23")
+def skipped_texts_move_the_others(subject: Subject) -> Subject:
+    """The texts after a skipped one take its position."""
+    original = SopranoTTS.infer_batch
+
+    def infer_batch(*args: Any, **options: Any) -> list[Audio]:
+        return [audio for audio in original(*args, **options) if audio.sentences]
+
+    SopranoTTS.infer_batch = infer_batch  # type: ignore[assignment,method-assign]
+    return subject

@@ -75,11 +75,12 @@ _LANGUAGE_MODEL_KEYS = tuple(field.name for field in fields(LanguageModelConfig)
 # The object of the decoder's numbers. It was `decoder` once, which transformers takes for the
 # config of a nested language model.
 DECODER_KEY = "soprano_decoder"
+NORMALIZER_KEY = "soprano_normalizer"
 _DECODER_KEYS = (DECODER_KEY, "decoder")
 _DECODER_NUMBERS = tuple(field.name for field in fields(DecoderConfig))
 _KNOWN_KEYS = frozenset(
     {*_LANGUAGE_MODEL_KEYS, *_FIXED_KEYS, *_IGNORED_KEYS, *_ROPE_KEYS, *_DECODER_KEYS}
-    | {"layer_types"}
+    | {"layer_types", NORMALIZER_KEY}
 )
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from soprano.checkpoint.config_json import (
+    NORMALIZER_KEY,
     parse_decoder,
     parse_language_model,
     read_generation_defaults,
@@ -94,6 +95,11 @@ class ModelFolder:
         if shapes is None and not states_whole_decoder(document):
             raise self._without_decoder()
         return ModelConfig(language_model, parse_decoder(document, shapes))
+
+    @property
+    def normalizer(self) -> str:
+        """The name of the text normaliser that `config.json` states; "english" by default."""
+        return str(read_json(self.path / "config.json").get(NORMALIZER_KEY) or "english")
 
     @cached_property
     def generation_defaults(self) -> GenerationOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from soprano.errors import ModelError
 from soprano.text import (
     abbreviations,
     characters,
@@ -95,12 +96,28 @@ def normalize(
     return symbols.finish(rewrite(symbols.unbracket(text), rules.after_brackets))
 
 
-def _unchanged(text: str) -> str:
+def unchanged(text: str, *, keep_markup: bool = True, paragraphs: bool = True) -> str:
+    """The text as it is written, for models of other alphabets.
+
+    Markup is kept and line ends are spaces, whatever the options are.
+    """
     return text
 
 
 # By the name that a model folder states.
-NORMALIZERS: dict[str, Callable[[str], str]] = {"english": normalize, "none": _unchanged}
+NORMALIZERS: dict[str, Callable[..., str]] = {"english": normalize, "none": unchanged}
+
+
+def normalizer(name: str) -> Callable[..., str]:
+    """The normaliser of a name.
+
+    Raises:
+        ModelError: there is none of this name.
+    """
+    if name not in NORMALIZERS:
+        known = " or ".join(map(repr, NORMALIZERS))
+        raise ModelError(f"the normaliser of the model must be {known}, got {name!r}")
+    return NORMALIZERS[name]
 
 
 def split_sentences(normalized: str) -> list[str]:
