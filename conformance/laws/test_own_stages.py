@@ -228,7 +228,7 @@ def unrelated(actual, stored):
     return bool(abs(one @ other) <= 0.5 * np.linalg.norm(one) * np.linalg.norm(other))
 
 
-@pytest.mark.requirement("CK-16")
+@pytest.mark.requirement("CK-18")
 @pytest.mark.parametrize("network", ["language_model", "decoder"])
 def test_loaded_weights_are_those_of_the_checkpoint(judge, own, model, backend, network):
     loaded = own("loaded_weights")()[network]
