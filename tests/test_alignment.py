@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conformance.golden.inputs import OPTIONS, TEXTS
-from conformance.laws.alignment import judge_alignment
+from conformance.laws.support.alignment import judge_alignment
 
 
 @pytest.mark.requirement("SY-09")

@@ -6,8 +6,8 @@ import pytest
 from conformance.golden.inputs import TOKENS, decoder_inputs, hidden_pool, long_hidden
 from conformance.judging.compare import floats
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import longest, share
-from conformance.laws.memory_orders import memory_orders
+from conformance.laws.support.coverage import longest, share
+from conformance.laws.support.memory_orders import memory_orders
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.utterance_conventions import istfts_giving
 

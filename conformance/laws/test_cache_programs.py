@@ -9,8 +9,8 @@ from conformance.golden.inputs import LIMIT
 from conformance.golden.observations import prefill_each
 from conformance.golden.packs import fixture_models
 from conformance.hypothesis_profiles import examples
-from conformance.laws.agreement import judge_agreement
-from conformance.laws.coverage import longest, share
+from conformance.laws.support.agreement import judge_agreement
+from conformance.laws.support.coverage import longest, share
 from conformance.report.failures import stating
 from soprano.backends import Output
 from soprano.generate import pad

@@ -8,8 +8,8 @@ import pytest
 from conformance.golden.inputs import hidden_pool, sequence
 from conformance.golden.observations import prefill_one
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import share
-from conformance.laws.interleaving import STEPS, TOKENS, concurrently, decoded, farthest
+from conformance.laws.support.coverage import share
+from conformance.laws.support.interleaving import STEPS, TOKENS, concurrently, decoded, farthest
 from soprano.config import SamplingOptions
 
 MANY = 8  # threads

@@ -9,8 +9,8 @@ from conformance.golden.observations import spectrum
 from conformance.golden.packs import relative
 from conformance.judging import tolerances
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import longest, share
-from conformance.laws.memory_orders import memory_orders, unchanged
+from conformance.laws.support.coverage import longest, share
+from conformance.laws.support.memory_orders import memory_orders, unchanged
 from conformance.oracle.istft import inverse_stft
 
 LENGTHS_OF_WINDOWED = (*range(17, 34), 63, 64, 65, 127, 255, 256, 257, 511, 512, 513, 700)

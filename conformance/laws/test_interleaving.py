@@ -10,9 +10,9 @@ from conformance.golden.inputs import hidden_pool, sequence
 from conformance.golden.observations import prefill_and_step, prefill_one
 from conformance.golden.packs import fixture_models
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import share
-from conformance.laws.interleaving import TOKENS, other_weights, uses
-from conformance.laws.invalid_calls import (
+from conformance.laws.support.coverage import share
+from conformance.laws.support.interleaving import TOKENS, other_weights, uses
+from conformance.laws.support.invalid_calls import (
     attempt,
     invalid_decodes,
     invalid_prefills,

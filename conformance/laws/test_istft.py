@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.tolerances import istft as istft_limit
-from conformance.laws.memory_orders import memory_orders
+from conformance.laws.support.memory_orders import memory_orders
 from conformance.oracle.istft import (
     decoder_spectrum,
     inverse_dft,

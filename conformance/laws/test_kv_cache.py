@@ -8,8 +8,8 @@ import pytest
 from conformance.golden.inputs import LIMIT, sequence
 from conformance.golden.observations import batch_of, prefill_and_step, prefill_each, prefill_one
 from conformance.judging.skips import NotDeclared
-from conformance.laws.agreement import judge_agreement
-from conformance.laws.coverage import longest, share
+from conformance.laws.support.agreement import judge_agreement
+from conformance.laws.support.coverage import longest, share
 from soprano.backends import Output
 from soprano.errors import BackendError
 from soprano.generate import pad

@@ -26,8 +26,8 @@ from conformance.golden.observations import (
 )
 from conformance.judging.places import Axes, Axis
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import longest, share
-from conformance.laws.memory_orders import memory_orders, unchanged
+from conformance.laws.support.coverage import longest, share
+from conformance.laws.support.memory_orders import memory_orders, unchanged
 from soprano.backends import Output
 from soprano.generate import pad
 

@@ -5,7 +5,7 @@ import pytest
 from conformance.golden.packs import is_trained_voice
 from conformance.judging import forked, memory, tolerances
 from conformance.judging.skips import NotDeclared
-from conformance.laws.coverage import share
+from conformance.laws.support.coverage import share
 from soprano.checkpoint.folder import ModelFolder
 
 

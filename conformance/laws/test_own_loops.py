@@ -6,10 +6,10 @@ import pytest
 
 from conformance.judging import tolerances
 from conformance.judging.skips import NotDeclared
-from conformance.laws.alignment import tolerance
-from conformance.laws.chosen_utterances import ignored
-from conformance.laws.coverage import share
-from conformance.laws.own_loops import (
+from conformance.laws.support.alignment import tolerance
+from conformance.laws.support.chosen_utterances import ignored
+from conformance.laws.support.coverage import share
+from conformance.laws.support.own_loops import (
     DISTINCT,
     LIMITS,
     Limited,

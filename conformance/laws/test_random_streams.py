@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from conformance.judging import tolerances
-from conformance.laws.sampler_probes import likely, places, sampling
+from conformance.laws.support.sampler_probes import likely, places, sampling
 from conformance.oracle.sampler import intervals, random_stream
 
 

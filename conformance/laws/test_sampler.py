@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from conformance.laws.sampler_probes import (
+from conformance.laws.support.sampler_probes import (
     in_every_interval,
     judge_draws,
     likely,

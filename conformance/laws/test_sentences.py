@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from conformance.hypothesis_profiles import examples
-from conformance.laws.text_cases import PROSE, letters
+from conformance.laws.support.text_cases import PROSE, letters
 
 FOX = "the quick brown fox jumps over it"  # 33 characters
 

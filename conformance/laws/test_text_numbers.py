@@ -1,6 +1,6 @@
 """TX: normalisation of numbers and of the signs beside them."""
 
-from conformance.laws.text_cases import law_from_table
+from conformance.laws.support.text_cases import law_from_table
 
 test_integers_are_cardinals_without_and = law_from_table(
     "TX-02",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.hypothesis_profiles import examples
-from conformance.laws.text_cases import PROSE
+from conformance.laws.support.text_cases import PROSE
 
 CHARACTERS = re.compile(r"[a-z .,!?'-]*")
 BLOCK = 128  # characters; every block of Unicode begins at a multiple of 16 and most at one of 128

@@ -1,6 +1,6 @@
 """TX: signs that are not in ASCII, code, markup and links."""
 
-from conformance.laws.text_cases import law_from_pairs, law_from_table
+from conformance.laws.support.text_cases import law_from_pairs, law_from_table
 
 test_links_are_read_as_words = law_from_table(
     "TX-21",

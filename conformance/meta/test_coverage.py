@@ -13,9 +13,9 @@ from conformance.golden.scripted_backend import ScriptedBackend, greedy_script
 from conformance.judging.judge import Judge
 from conformance.judging.records import TestRecord
 from conformance.laws import test_decoder, test_kv_cache
-from conformance.laws.coverage import share
-from conformance.laws.interleaving import ThreadFailedError, concurrently
-from conformance.laws.memory_orders import memory_orders, unchanged
+from conformance.laws.support.coverage import share
+from conformance.laws.support.interleaving import ThreadFailedError, concurrently
+from conformance.laws.support.memory_orders import memory_orders, unchanged
 from conformance.selection import SELECTION
 from conformance.subject import OneRowAtATime
 from soprano.backends import Capabilities

@@ -13,8 +13,13 @@ from conformance.golden.inputs import long_sequence
 from conformance.judging.judge import Judge
 from conformance.judging.skips import NotDeclared
 from conformance.judging.vectors import Vectors
-from conformance.laws.alignment import judge_samples
-from conformance.laws.chosen_utterances import Course, Utterance, option_sets, safe_temperature
+from conformance.laws.support.alignment import judge_samples
+from conformance.laws.support.chosen_utterances import (
+    Course,
+    Utterance,
+    option_sets,
+    safe_temperature,
+)
 from conformance.oracle.utterance_conventions import Utterance as Question
 from soprano.backends import Backend, Float32
 from soprano.backends.protocol import SynthesisResult

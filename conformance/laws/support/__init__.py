@@ -1,0 +1,1 @@
+"""What the laws share: inputs, cases, and comparisons of several outputs."""
