@@ -162,7 +162,7 @@ def test_a_bundle_for_two_runtimes_suits_both_unless_a_graph_was_replaced(tmp_pa
         require_all_graphs(open_backend("onnx_cpu", bundle), bundle)
     (bundle / "onnx" / "lm_step_fused.onnx").unlink()
     for name in ("onnx_cpu", STANDARD):  # no graph is written in place of one that is damaged
-        with pytest.raises(ModelError, match="cannot load"):
+        with pytest.raises(ModelError, match=r"lm_step\.onnx"):
             open_backend(name, bundle)
 
 
