@@ -21,8 +21,7 @@ from conformance.laws.support.chosen_utterances import (
     safe_temperature,
 )
 from conformance.oracle.utterance_conventions import Utterance as Question
-from soprano.backends import Backend, Float32
-from soprano.backends.protocol import SynthesisResult
+from soprano.backends import Backend, Float32, SynthesisResult
 from soprano.checkpoint.config_json import read_json
 from soprano.stages import Stages
 
