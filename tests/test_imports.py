@@ -42,11 +42,11 @@ SOPRANO_LAYERS = (
     {"__main__"},
 )
 CONFORMANCE_LAYERS = (
-    {"contract", "hypothesis_profiles", "installation", "options", "oracle", "ports"},
+    {"contract", "installation", "options", "oracle", "ports"},
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},
-    {"opening", "own_stages", "supervisor", "text_profiles", "vectors"},
+    {"hypothesis_profiles", "opening", "own_stages", "supervisor", "text_profiles", "vectors"},
     {"selection"},
     {"entry_point", "hooks"},
     {"plugin"},

@@ -23,7 +23,7 @@ from conformance.oracle.utterance_conventions import (
     loops_giving_ids,
     loops_giving_samples,
 )
-from soprano.backends.protocol import SynthesisResult
+from soprano.backends import SynthesisResult
 
 SAMPLED = ("all ids", "penalty", "filtered", "narrow")
 COUNTS = (
