@@ -84,9 +84,16 @@ class _Collector:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
             # pytest's own ids depend on the folder it was started in.
-            node = f"{item.path.parent.name}/{item.path.name}::{item.name}"
+            node = f"{_place(item.path)}::{item.name}"
             marks = item.iter_markers("requirement")
             self.tests[node] = [name for mark in marks for name in mark.args]
+
+
+def _place(path: Path) -> str:
+    """A test file's path from the folder of the laws, or of this package's tests, on."""
+    parts = path.parts
+    start = max(index for index, part in enumerate(parts) if part in ("laws", "tests"))
+    return "/".join(parts[start:])
 
 
 def collect(checkout: Path | None = None) -> dict[str, list[str]]:

@@ -183,8 +183,9 @@ def modules_of(
         if any(name.startswith(tuple(prefixes)) for name in names)
     }
     folder = reader.package_tests(checkout)
+    root = folder.parent if folder else Path()
     return sorted(
-        f"conformance.laws.{path.stem}" if path.parent.name == "laws" else f"{folder}/{path.name}"
+        f"conformance.laws.{path.stem}" if path.parent.name == "laws" else str(root / path)
         for path in paths
     )
 
