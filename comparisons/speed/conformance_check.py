@@ -22,7 +22,7 @@ from conformance.golden.packs import noise_floor
 from conformance.judging import tolerances
 from conformance.judging.sequences import first_difference
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
-from conformance.oracle.precision_classes import CLASSES, rounded
+from conformance.oracle.precision_classes import CLASSES, RoundedDecoder, RoundedLanguageModel
 from soprano.backends import Backend, open_backend
 from soprano.checkpoint.folder import ModelFolder
 
@@ -86,10 +86,10 @@ def check_precision(
         return {"step logits": logits, "step hidden": hidden}
 
     expected = teacher_forced(LanguageModelOracle(*language_model))
-    defined = teacher_forced(rounded(LanguageModelOracle, *language_model, definition))
+    defined = teacher_forced(RoundedLanguageModel(*language_model, definition))
     states = expected["step hidden"][:DECODED].astype(np.float32)
     expected["spectrum"] = DecoderOracle(*decoder)(states)
-    defined["spectrum"] = rounded(DecoderOracle, *decoder, definition)(states)
+    defined["spectrum"] = RoundedDecoder(*decoder, definition)(states)
     first = prefill_one(backend, prompt)
     outputs = [first, *teacher_force(backend, first, [ids])]
     actual = {

@@ -49,6 +49,8 @@ class Pack:
     floors: dict[str, Floor]
     source: str  # where expectations and noise floors come from; shown in failures and reports
     networks: Callable[[], Networks]  # the oracle, for inputs that have no golden value
+    same_weights: bool = True  # whether the backend has the oracle's weights, and no others
+    own_floors: dict[str, Floor] | None = None  # of outputs that must agree, where they differ
 
 
 def fixtures_folder() -> Path:

@@ -1,18 +1,20 @@
 """Golden packs for backends of a lower precision class than float32.
 
-Such a backend is judged twice. Against the oracle on its source's weights, it may err as much as
-the definition of its class does. Against the oracle on the weights that it holds, it may err only
-as much as a float32 backend, unless its matmuls round their inputs.
+A bundle is judged twice. Against the oracle on its source's weights, it may err as much as the
+definition of its class does. Against the oracle on the weights that it holds, it may err only as
+much as a float32 backend, unless its matmuls round their inputs.
+A port that rounds a checkpoint itself is judged by its class only.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from conformance.golden.expectations import expect_decoder, expect_language_model
+from conformance.golden.expectations import Networks, expect_decoder, expect_language_model
 from conformance.golden.inputs import Arrays
 from conformance.golden.packs import (
     Floor,
@@ -23,49 +25,77 @@ from conformance.golden.packs import (
     weights_digest,
 )
 from conformance.golden.quantised_weights import checkpoint, read_quantised
-from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
-from conformance.oracle.precision_classes import CLASSES, ROUNDED_INPUTS, Precision, rounded
+from conformance.oracle.precision_classes import (
+    CLASSES,
+    ROUNDED_INPUTS,
+    Precision,
+    RoundedDecoder,
+    RoundedLanguageModel,
+)
 from soprano.backends import Backend
 from soprano.checkpoint.folder import ModelFolder
 
 _HELD: dict[str, Pack] = {}  # packs of held weights, by the digest of the weights
 
 
+def is_checkpoint(folder: ModelFolder) -> bool:
+    """Whether a folder holds the weights as they were published, not rounded by an export."""
+    return folder.precision == "fp32" and folder.has_weights
+
+
 def find_source(model: Path, reference: Path | None) -> ModelFolder:
-    """The checkpoint that a bundle was made from: the reference, or one of the suite's models.
+    """The checkpoint with the unrounded weights: the reference, the model itself or a fixture.
 
     Raises:
-        LookupError: no reference is given, and none of the suite's models is the source.
+        LookupError: no reference is given, the model is a bundle, and it was made from none of
+            the suite's models.
     """
     if reference:
         return ModelFolder.open(reference)
-    if source := fixture_of(ModelFolder.open(model)):
+    folder = ModelFolder.open(model)
+    if source := folder if is_checkpoint(folder) else fixture_of(folder):
         return source
     raise LookupError(f"{model} is rounded and its source is unknown: name it with --reference")
+
+
+def rounded_networks(folder: ModelFolder, precision: Precision) -> Networks:
+    """The oracle of a precision class on the weights of a model."""
+    config = folder.config
+    return Networks(
+        RoundedLanguageModel(config.language_model, folder.language_model_weights(), precision),
+        RoundedDecoder(config.decoder, folder.decoder_weights(), precision),
+    )
 
 
 def class_floors(
     folder: ModelFolder, arrays: Arrays, precision: Precision, name: str
 ) -> dict[str, Floor]:
     """The error that the definition of a precision class makes on a model, for every quantity."""
-    config = folder.config
-    language_model = rounded(
-        LanguageModelOracle, config.language_model, folder.language_model_weights(), precision
-    )
-    decoder = rounded(DecoderOracle, config.decoder, folder.decoder_weights(), precision)
-    outputs = expect_language_model(language_model, arrays)
-    outputs |= expect_decoder(decoder, config.decoder, arrays)
-    return {
-        quantity: replace(floor, precision=name)
-        for quantity, floor in floors_of(outputs, arrays).items()
-    }
+    networks = rounded_networks(folder, precision)
+    outputs = expect_language_model(networks.language_model, arrays)
+    outputs |= expect_decoder(networks.decoder, folder.config.decoder, arrays)
+    return of_class(floors_of(outputs, arrays), name)
 
 
+def of_class(floors: dict[str, Floor], name: str) -> dict[str, Floor]:
+    """Noise floors as those of a precision class."""
+    return {quantity: replace(floor, precision=name) for quantity, floor in floors.items()}
+
+
+@cache
 def source_pack(source: Path, precision: str) -> Pack:
     """The source's expectations, with the error of the class's definition as the noise floor."""
     pack = find_pack(source)
     floors = class_floors(ModelFolder.open(source), pack.arrays, CLASSES[precision], precision)
-    return replace(pack, floors=floors, source=f"{pack.source}, {precision} by definition")
+    # However coarse the weights, it is at most the rounding of inputs that depends on the call.
+    own = source_pack(source, "int8").floors if precision == "int4" else None
+    return replace(
+        pack,
+        floors=floors,
+        source=f"{pack.source}, {precision} by definition",
+        same_weights=False,
+        own_floors=own,
+    )
 
 
 def runtime_of(backend: Backend, model: Path) -> str:
@@ -77,9 +107,12 @@ def runtime_of(backend: Backend, model: Path) -> str:
 def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pack:
     """The pack of the weights that a rounded bundle holds.
 
-    For a model that is not a bundle of a known form, the pack of its source.
+    For a model that is not a bundle of a known form, the pack of its source: how a port rounds the
+    weights of a checkpoint is not known.
     """
     precision = backend.capabilities.precision
+    if is_checkpoint(ModelFolder.open(model)):
+        return source_pack(source.path, precision)
     language_model, decoder = source.language_model_weights(), source.decoder_weights()
     quantised = read_quantised(model, runtime_of(backend, model))
     if precision == "fp16":

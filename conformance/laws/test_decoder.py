@@ -34,7 +34,9 @@ def judge_spectra(vectors, judge):
         judge.shape(f"{name}, spectrum", actual, expected.shape)
         judge.equal(f"{name}: the spectrum is silent", not expected.any(), False)
         scaled = relative(actual, expected), relative(expected, expected)
-        pairs = {"spectrum": (actual.ravel(), expected.ravel()), "relative spectrum": scaled}
+        pairs = {"relative spectrum": scaled}
+        if vectors.pack.same_weights:  # a class's error in loud bins is as large as quiet ones
+            pairs["spectrum"] = actual.ravel(), expected.ravel()
         with judge.together():
             for quantity, pair in pairs.items():
                 places = vectors.flat_places(expected, quantity, bins, frames)
@@ -102,8 +104,9 @@ def test_magnitudes_do_not_exceed_the_clip(stages, vectors, judge):
     hidden = pool[: longest(stages.language_model, len(pool))]
     pairs = spectrum(stages, hidden).astype(np.float64)
     magnitude = np.hypot(pairs[..., 0], pairs[..., 1])
-    limit = 100 * (1 + 4 * tolerances.EPS)
-    judge.below("largest magnitude", float(magnitude.max()), limit, magnitude.size, wrong=100.01)
+    limit = tolerances.clip(vectors.floors["spectrum"].precision)
+    largest = float(magnitude.max())
+    judge.below("largest magnitude", largest, limit, magnitude.size, wrong=limit + 0.01)
 
 
 @pytest.mark.requirement("BA-03")
@@ -153,9 +156,10 @@ def test_a_hidden_state_affects_only_frames_in_its_receptive_field(
     middle = 12 * config.frames_per_token
     far = [frame for frame in range(before.shape[1]) if abs(frame - middle) >= reach]
     judge_spectra("far frames", after[:, far], before[:, far], frames=far)
-    near = np.abs(after - before)[:, middle - 3 : middle + 4].max(axis=(0, 2))
+    change = (after - before)[:, middle - 3 : middle + 4].astype(np.float64)
+    near = np.sqrt(np.mean(change**2, axis=(0, 2)))
     limit = vectors.own_limit("spectrum")
-    judge.equal("near frames that changed", int((near > limit.worst).sum()), 7)
+    judge.equal("near frames that changed", int((near > limit.rms).sum()), 7)
 
 
 @pytest.mark.requirement("DE-06")

@@ -37,6 +37,7 @@ TO_THE_LIMIT = range(2)  # models of the run whose decode steps go to the limit 
 @pytest.fixture
 def judge_against_oracle(vectors, judge):
     """Judges outputs by the names of their golden arrays: all of them, before a failure."""
+    vectors.require_fine_class()
 
     def close(observed, decoys=lambda quantity, actual: (actual[::-1],)):
         with judge.together():
@@ -98,6 +99,7 @@ def judge_after(judge, vectors, name, output, ids, lengths, limit=""):
     Their noise floor was not measured; the limit is twice that of the golden array `limit`, or
     `name`.
     """
+    vectors.require_fine_class()
     expected = every_position(vectors.pack.networks(), tuple(ids.tolist()))
     rows = Axis("row", [f"the output after {length} ids" for length in lengths])
     with judge.together():

@@ -12,7 +12,7 @@ import pytest
 from conformance.golden.observations import (
     hidden_states,
     observe_decoder,
-    observe_long,
+    observe_prefixes,
     observe_steps,
     observe_vocabulary,
 )
@@ -48,8 +48,6 @@ LAYERS = {
     "pwconv": "pointwise convolutions",
 }
 
-_source_pack = cache(source_pack)
-
 
 @pytest.fixture
 def source(judge, model, request):
@@ -64,7 +62,7 @@ def source(judge, model, request):
 @pytest.fixture
 def budget(backend, source):
     """The source's golden values, with the error that the class's definition makes as floor."""
-    pack = _source_pack(source.path, backend.capabilities.precision)
+    pack = source_pack(source.path, backend.capabilities.precision)
     return Vectors(fitted(pack, backend.capabilities.max_length), backend.config)
 
 
@@ -97,7 +95,7 @@ def judge_errors(judge, budget, quantity, actual):
 def test_logits_and_hidden_states_are_within_the_budget_of_the_class(backend, judge, budget):
     arrays = budget.arrays
     observed = observe_steps(backend, arrays) | observe_vocabulary(backend, arrays)
-    for quantity, actual in (observed | observe_long(backend, arrays)).items():
+    for quantity, actual in (observed | observe_prefixes(backend, arrays)).items():
         judge_errors(judge, budget, quantity, actual)
 
 

@@ -41,6 +41,7 @@ def test_the_number_of_samples_follows_from_the_tokens(stages, vectors, judge):
 @pytest.mark.requirement("SY-03")
 @pytest.mark.parametrize("name", FREE_RUNS)
 def test_free_running_ids_equal_the_oracles_up_to_a_tie(stages, vectors, judge, name):
+    vectors.require_same_weights()
     arrays, options = vectors.arrays, FREE_RUNS[name]
     stop = stages.config.language_model.eos_token_id
     prompt = Prompt(free_prompt(arrays), iter(free_uniforms()), options, FREE)
@@ -92,6 +93,7 @@ def test_the_same_seed_gives_the_same_samples(voice, judge):
 
 @pytest.mark.requirement("BA-04")
 def test_batched_texts_equal_unbatched(voice, vectors, judge):
+    vectors.require_same_weights()
     unbatched = [voice.infer_batch([text], batch_size=1, **OPTIONS)[0] for text in TEXTS]
     for size in (2, 8):
         batched = voice.infer_batch(TEXTS, batch_size=size, **OPTIONS)

@@ -10,7 +10,7 @@ from conformance.golden.packs import find_pack, fixture_models
 from conformance.golden.rounded_packs import class_floors
 from conformance.judging import tolerances
 from conformance.oracle.networks import LanguageModelOracle
-from conformance.oracle.precision_classes import CLASSES, Precision, rounded
+from conformance.oracle.precision_classes import CLASSES, Precision, RoundedLanguageModel, exact
 from soprano.checkpoint.folder import ModelFolder
 
 MODEL = ModelFolder.open(next(path for path in fixture_models() if path.name == "v11"))
@@ -27,10 +27,6 @@ def quantise(x):
 def rounded_rows(x):
     codes, scale = quantise(x)
     return codes * scale
-
-
-def exact(x):
-    return x
 
 
 def saturating_matmul(x, matrix, module):
@@ -66,7 +62,7 @@ def used():
 def test_one_scale_per_row_is_within_the_limit_of_the_class(used, matrices, inputs):
     rounding = Precision(((MATRICES, matrices),), inputs)
     weights = MODEL.language_model_weights()
-    model = rounded(LanguageModelOracle, MODEL.config.language_model, weights, rounding)
+    model = RoundedLanguageModel(MODEL.config.language_model, weights, rounding)
     assert 0.2 < used(model) < 1
 
 

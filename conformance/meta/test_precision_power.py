@@ -107,9 +107,9 @@ def failed(verdicts):
 
 def test_a_correct_quantised_bundle_passes(verdicts):
     assert failed(verdicts["correct"]) == set()
-    assert [name for name, verdict in verdicts["correct"].items() if verdict == "pass"] == [
-        f"PR-0{number}" for number in range(1, 7)
-    ]
+    passed = [name for name, verdict in verdicts["correct"].items() if verdict == "pass"]
+    # The audio of PR-07 and PR-08 needs the trained voice.
+    assert passed == [*(f"PR-0{number}" for number in (*range(1, 7), 9)), "PR-10"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

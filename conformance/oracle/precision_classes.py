@@ -1,8 +1,8 @@
 """The roundings that define each precision class.
 
-A class rounds the operands of matmuls and nothing else. The difference between the float64 oracle
-with these roundings and the oracle without them is the floor of the class: the error that a
-faultless implementation has on the same inputs.
+fp16 and bf16 round every tensor, operand and result; int8 and int4 round the operands of large
+matmuls. The difference between the float64 oracle with these roundings and the oracle without them
+is the floor of the class: the error that a faultless implementation has on the same inputs.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 
-from conformance.oracle.networks import Float64, Matmul, Weights
+from conformance.oracle.networks import DecoderOracle, Float64, LanguageModelOracle, Matmul, Weights
+from soprano.config import DecoderConfig, LanguageModelConfig
 
 Rounding = Callable[[Float64], Float64]
-Network = TypeVar("Network")
+
+
+def exact(x: Float64) -> Float64:
+    """No rounding."""
+    return x
 
 
 def to_half(x: Float64) -> Float64:
@@ -32,16 +36,25 @@ def to_bfloat(x: Float64) -> Float64:
     return ((bits + even) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def blockwise(largest: int, block: int) -> Rounding:
-    """Each block of a row is rounded to codes from -`largest` to `largest` times its scale."""
+def by_row(largest: int) -> Rounding:
+    """Each row is rounded to codes from -`largest` to `largest` times its scale."""
+
+    def rounding(x: Float64) -> Float64:
+        scale = np.abs(x).max(axis=-1, keepdims=True) / largest
+        return np.rint(x / np.where(scale == 0, 1, scale)) * scale
+
+    return rounding
+
+
+def by_block(largest: int, block: int) -> Rounding:
+    """Each block of a row is rounded as by `by_row`."""
+    rounding_row = by_row(largest)
 
     def rounding(x: Float64) -> Float64:
         columns = x.shape[-1]
         padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -columns % block)])
-        blocks = padded.reshape(*x.shape[:-1], -1, block)
-        scale = np.abs(blocks).max(axis=-1, keepdims=True) / largest
-        nearest = np.rint(blocks / np.where(scale == 0, 1, scale)) * scale
-        return nearest.reshape(padded.shape)[..., :columns]
+        blocks = rounding_row(padded.reshape(*x.shape[:-1], -1, block))
+        return blocks.reshape(padded.shape)[..., :columns]
 
     return rounding
 
@@ -50,13 +63,14 @@ def blockwise(largest: int, block: int) -> Rounding:
 class Precision:
     """The roundings of one class."""
 
-    matrices: tuple[tuple[str, Rounding], ...]  # by the first pattern found in the module's name
-    inputs: Rounding  # of a matmul whose matrix is rounded
-    tensors: Rounding | None = None  # of all other tensors; None leaves them exact
+    # By the first pattern found in the module's name; other matmuls are exact.
+    matrices: tuple[tuple[str, Rounding], ...] = ()
+    inputs: Rounding = exact  # of a matmul whose matrix is rounded
+    tensors: Rounding = exact  # of the checkpoint
+    results: Rounding = exact  # of every operation
+    cache: Rounding = exact  # of keys and values, each (T, KV heads, head_dim)
 
     def weights(self, weights: Weights) -> Weights:
-        if self.tensors is None:
-            return weights
         return {name: self.tensors(values.astype(np.float64)) for name, values in weights.items()}
 
     def matmul(self) -> Matmul:
@@ -74,27 +88,66 @@ class Precision:
         return matmul
 
 
-_EIGHT, _FOUR = blockwise(127, 128), blockwise(7, 32)
+_EIGHT, _FOUR = by_row(127), by_block(7, 32)
 _LARGE = r"_proj$|^lm_head$|^model\.embed_tokens$|pwconv"
 
-# fp16 and bf16 round every operand. The quantised classes leave the decoder's head and depthwise
-# kernels in float, because their outputs pass through exp, cos and sin.
+# The quantised classes leave the decoder's head and depthwise kernels in float, because their
+# outputs pass through exp, cos and sin.
 CLASSES = {
-    "fp16": Precision((("", to_half),), to_half, to_half),
-    "bf16": Precision((("", to_bfloat),), to_bfloat, to_bfloat),
+    "fp16": Precision((("", exact),), to_half, to_half, to_half),
+    "bf16": Precision((("", exact),), to_bfloat, to_bfloat, to_bfloat),
     "int8": Precision(((_LARGE, _EIGHT),), _EIGHT),
     "int4": Precision(((r"layers.*_proj$", _FOUR), (_LARGE, _EIGHT)), _EIGHT),
 }
 
 # For matrices that are already rounded: only the inputs are rounded, to 8 bits.
-ROUNDED_INPUTS = Precision(((_LARGE, lambda matrix: matrix),), _EIGHT)
+ROUNDED_INPUTS = Precision(((_LARGE, exact),), _EIGHT)
 
 
-def rounded(
-    network: Callable[[Any, Weights, Matmul], Network],
-    config: Any,
-    weights: Weights,
-    precision: Precision,
-) -> Network:
-    """An oracle of `conformance.oracle.networks` in a precision class."""
-    return network(config, precision.weights(weights), precision.matmul())
+class RoundedLanguageModel(LanguageModelOracle):
+    """The language model's oracle in a precision class."""
+
+    def __init__(self, config: LanguageModelConfig, weights: Weights, precision: Precision) -> None:
+        super().__init__(config, precision.weights(weights), precision.matmul())
+        self._precision = precision
+
+    def _add(self, x: Float64, y: Float64) -> Float64:
+        return self._precision.results(super()._add(x, y))
+
+    def _cache(self, keys: Float64, values: Float64) -> tuple[Float64, Float64]:
+        return self._precision.cache(keys), self._precision.cache(values)
+
+    def _linear(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._linear(x, name))
+
+    def _norm(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._norm(x, name))
+
+    def _rotate(self, x: Float64) -> Float64:
+        return self._precision.results(super()._rotate(x))
+
+
+class RoundedDecoder(DecoderOracle):
+    """The decoder's oracle in a precision class."""
+
+    def __init__(self, config: DecoderConfig, weights: Weights, precision: Precision) -> None:
+        super().__init__(config, precision.weights(weights), precision.matmul())
+        self._precision = precision
+
+    def _add(self, x: Float64, y: Float64) -> Float64:
+        return self._precision.results(super()._add(x, y))
+
+    def _interpolate(self, hidden: Float64) -> Float64:
+        return self._precision.results(super()._interpolate(hidden))
+
+    def _convolve(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._convolve(x, name))
+
+    def _depthwise(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._depthwise(x, name))
+
+    def _norm(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._norm(x, name))
+
+    def _linear(self, x: Float64, name: str) -> Float64:
+        return self._precision.results(super()._linear(x, name))
