@@ -266,13 +266,14 @@ def vectors(
 ) -> Vectors:
     """The golden values of the model under test and their limits; without any, an error."""
     from conformance.golden.packs import fitted
-    from conformance.golden.rounded_packs import find_rounded_pack, find_source
+    from conformance.golden.rounded_packs import find_rounded_pack, find_source, is_checkpoint
     from conformance.judging.vectors import Vectors
     from soprano.checkpoint.folder import ModelFolder
 
     named = option(request.config, "reference")
     reference = Path(named) if named else None
-    rounded = backend.capabilities.rounded and not ModelFolder.open(model).has_weights
+    folder = ModelFolder.open(model)
+    rounded = backend.capabilities.rounded and (is_checkpoint(folder) or not folder.has_weights)
     name = request.node.callspec.params["backend"][0]
     key = (name if rounded else "", model, reference)
     if key not in _PACKS:
