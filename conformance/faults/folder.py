@@ -148,7 +148,7 @@ def pointers_and_pages_taken_for_weights(subject: Subject) -> Subject:
 @fault(FOLDER, "CK-15", hard=True, blame=("CK",), public=True)
 def keys_of_tools_rejected(subject: Subject) -> Subject:
     """Every key is rejected that is not one of the model's library, whatever its meaning."""
-    patch("_BOOKKEEPING", re.compile("(?!)"), config_json)
+    patch("BOOKKEEPING", re.compile("(?!)"), config_json)
     return subject
 
 
@@ -167,7 +167,7 @@ def parameters_of_the_default_type(subject: Subject) -> Subject:
         network.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
         return network.eval().requires_grad_(False)
 
-    patch("_load", faulty, load)
+    patch("load_network", faulty, load)
     return subject
 
 

@@ -51,7 +51,7 @@ _GENERATION = (
 _IGNORED_KEYS = frozenset(f"{_CARRIED} {_GENERATION}".split())
 # Other tools add keys of their own. A key describes no arithmetic if it is private, begins with
 # the name of a tool, or is about provenance, training, tokens or lengths ...
-_BOOKKEEPING = re.compile(
+BOOKKEEPING = re.compile(
     r"_.+"
     r"|(accelerate|autotrain|axolotl|deepspeed|export|gguf|huggingface|llamafactory|mlx|onnx"
     r"|openvino|optimum|peft|swift|tokenizer|torch|train|training|transformers|trl|unsloth|vllm"
@@ -133,7 +133,7 @@ def _is_known(key: str, value: Any) -> bool:
     """Whether a key is read here, states nothing, or describes no arithmetic."""
     if key in _KNOWN_KEYS or value is None:
         return True
-    return bool(_BOOKKEEPING.fullmatch(key)) and not _ARITHMETIC.search(key)
+    return bool(BOOKKEEPING.fullmatch(key)) and not _ARITHMETIC.search(key)
 
 
 def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def load_language_model(folder: ModelFolder) -> LanguageModel:
     config, weights = folder.config.language_model, folder.language_model_weights()
     if config.tie_word_embeddings:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-    model = _load(lambda: LanguageModel(config), weights)
+    model = load_network(lambda: LanguageModel(config), weights)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model
@@ -30,10 +30,12 @@ def load_language_model(folder: ModelFolder) -> LanguageModel:
 
 def load_decoder(folder: ModelFolder) -> Decoder:
     """The decoder of a folder, in float32 and evaluation mode."""
-    return _load(lambda: Decoder(folder.config.decoder), folder.decoder_weights())
+    return load_network(lambda: Decoder(folder.config.decoder), folder.decoder_weights())
 
 
-def _load(build: Callable[[], Network], weights: dict[str, npt.NDArray[np.float32]]) -> Network:
+def load_network(
+    build: Callable[[], Network], weights: dict[str, npt.NDArray[np.float32]]
+) -> Network:
     """A network whose parameters are the given values, whatever PyTorch's default type is."""
     with torch.inference_mode(False):
         with torch.device("meta"):
