@@ -174,7 +174,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             record.verdict, report.outcome = "warning", "skipped"
             report.wasxfail = "a requirement that a port should meet"  # type: ignore[attr-defined]
     elif report.when == "call":
-        record.verdict = "deviation" if record.deviated else "tie" if record.ties else "pass"
+        deviates = record.deviated or record.differences
+        record.verdict = "deviation" if deviates else "tie" if record.ties else "pass"
+        record.message = "\n".join(record.differences)
     if report.when == "call":
         report.user_properties += _junit_properties(record)
     if report.failed and report.when == "call":

@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "ID",
         "help": "requirement id or its beginning (repeatable)",
     },
+    "text": {"metavar": "NAME", "help": "judge texts by a profile, such as soprano-tts-0.2.0"},
     "deviations": {"metavar": "FILE", "help": "file with claims of known deviations"},
     "slowdown": {"type": float, "help": "largest ratio to the saved time for --benchmark-compare"},
     "report-dir": {"metavar": "DIR", "help": "where to write conformance.json and junit.xml"},

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from conformance.own_stages import IstftUnderTest, SamplerUnderTest
     from conformance.selection import Selection
     from conformance.subject import Subject
+    from conformance.text_profiles import TextUnderTest
     from soprano.backends import Backend
     from soprano.stages import Stages
     from soprano.synthesis import SopranoTTS
@@ -112,6 +113,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for prefix in wanted:
             if not any(name.startswith(prefix) for name in requirements()):
                 raise pytest.UsageError(f"the contract has no requirement named {prefix}")
+    if named := option(config, "text"):
+        from conformance.text_profiles import profile_names
+
+        if named not in profile_names():
+            known = ", ".join(profile_names())
+            raise pytest.UsageError(f"no text profile {named!r}; known: {known}")
     if hooks.is_worker(config):  # the main process has opened the ports
         config.stash[SELECTION] = decode(config.workerinput[_SELECTED])  # type: ignore[attr-defined]
         return
@@ -317,13 +324,23 @@ def shared(subject: Subject, request: pytest.FixtureRequest) -> Stages:
 
 @pytest.fixture(scope="session")
 def text_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
-    """`normalize(text)` of the implementation under test."""
-    return SimpleNamespace(normalize=_implementation(request, "normalize", shared.normalize))
+    """`normalize(text)` of the implementation under test, and its text profile."""
+    return _text_under_test(request, _implementation(request, "normalize", shared.normalize))
+
+
+def _text_under_test(request: pytest.FixtureRequest, normalize: Any) -> TextUnderTest:
+    from conformance.text_profiles import TextUnderTest
+
+    named = None if request.param == "shared" else option(request.config, "text")
+    return TextUnderTest(normalize, named)
 
 
 @pytest.fixture(scope="session")
 def sentence_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
-    """`normalize(text)` and `sentences(text)`, where a port may bring both stages or one."""
+    """`normalize(text)` and `sentences(text)`, where a port may bring both stages or one.
+
+    `profile` is the text profile of its own normaliser.
+    """
     own: dict[str, Any] = {"normalize": shared.normalize, "split": shared.split}
     lacking = 0
     for name in own:
@@ -337,7 +354,13 @@ def sentence_stage(request: pytest.FixtureRequest, shared: Stages) -> Any:
     def sentences(text: str) -> list[str]:
         return list(own["split"](own["normalize"](text)))
 
-    return SimpleNamespace(normalize=own["normalize"], sentences=sentences)
+    text = _text_under_test(request, own["normalize"])
+    return SimpleNamespace(
+        normalize=own["normalize"],
+        sentences=sentences,
+        profile=text.profile,
+        require_judged=text.require_judged,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -372,6 +395,8 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     if "backend" not in request.fixturenames:
         for name in {"sample_stage", "istft_stage"} & set(request.fixturenames):
             _require_declared(request.getfixturevalue(name), requirements_of(request.node))
+        for name in {"text_stage", "sentence_stage"} & set(request.fixturenames):
+            request.getfixturevalue(name).require_judged(requirements_of(request.node))
         return Judge(request.node.stash[RECORD])
     opened: Backend = request.getfixturevalue("backend")
     _require_declared(opened, requirements_of(request.node))

@@ -10,6 +10,7 @@ soprano-tts cannot be run.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from comparisons.agreement import checkpoints, checks, known_differences, qwen3
+from comparisons.agreement import checkpoints, checks, known_differences, qwen3, text_profile
 from comparisons.agreement.compare_text import (
     SENTENCES,
     Case,
@@ -65,13 +66,18 @@ def compare_small(table: Table, python: str, scratch: Path) -> None:
         {"name": "warm stream", "path": "stream", **warm},
     ]
     cases = _cases()
-    theirs = query(python, folder, runs, [*(case.text for case in cases), LONG])
-    greedy, texts = theirs.runs["greedy"], theirs.texts[:-1]
+    recorded = text_profile.texts()
+    theirs = query(python, folder, runs, [*(case.text for case in cases), *recorded, LONG])
+    greedy, texts = theirs.runs["greedy"], theirs.texts[: len(cases)]
     ours = Reference(folder)
     own = [text_result(ours.tokenizer, case.text) for case in cases]
     print(*text_lines(cases, own, texts), "", sep="\n")
     with table.judging("soprano-tts, text", "all kinds of sentences") as judge:
         judge_text(judge, cases, own, texts)
+    with table.judging("soprano-tts, text", "the text profile of the suite") as judge:
+        profile = text_profile.document(theirs.texts[len(cases) : -1])
+        stored = json.loads(text_profile.PROFILE.read_text(encoding="utf-8"))
+        judge.equal("recorded readings", stored, profile)
     _compare_prompts(table, subject, cases, own, texts)
     _compare_utterances(table, subject, ours, greedy)
     for name, options in (("warm", OFFLINE), ("warm stream", WARM)):

@@ -24,7 +24,7 @@ class Stage:
 
 
 # Without TX-33, which measures processing time.
-_TEXT = tuple(f"TX-{number:02}" for number in range(1, 64) if number != 33)
+_TEXT = tuple(f"TX-{number:02}" for number in range(1, 65) if number != 33)
 _AUDIO = ("DE", "SY", "ST", "BA")
 
 TEXT = Stage("text", ("TX",), (*_TEXT, "SY-0"))

@@ -12,6 +12,7 @@ from conformance.faults.fault import FOLDER, SYNTHESIS, TEXT, fault
 from conformance.faults.plant import as_stage, with_spoken, with_stages
 from conformance.faults.text import with_words_changed
 from conformance.subject import Subject
+from conformance.text_profiles import load_profile
 from soprano.audio import Audio
 from soprano.checkpoint.folder import ModelFolder
 from soprano.synthesis import SopranoTTS
@@ -326,3 +327,10 @@ def skipped_texts_move_the_others(subject: Subject) -> Subject:
 
     SopranoTTS.infer_batch = infer_batch  # type: ignore[assignment,method-assign]
     return subject
+
+
+@fault(TEXT, "TX-64", public=True)
+def reads_like_soprano_tts(subject: Subject) -> Subject:
+    """The normaliser is that of soprano-tts 0.2.0."""
+    known = load_profile("soprano-tts-0.2.0").readings
+    return with_stages(subject, normalize=lambda text: known.get(text) or normalize(text))

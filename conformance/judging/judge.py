@@ -214,6 +214,10 @@ class Judge:
         fault = f"you follow the convention {convention!r}" if convention in followed else None
         self._passed(Comparison(convention, 1, 0, 0, fault=fault))
 
+    def differs(self, what: str) -> None:
+        """Record a difference from the contract that is known of what is judged."""
+        self._evidence.differences.append(what)
+
     def count_ids(self, count: int, *, tied: bool = False) -> None:
         """Count the compared ids of one run; `tied`: it diverged within the decision margin."""
         self._evidence.ids += count

@@ -24,6 +24,7 @@ class TestRecord:
     ties: int = 0  # runs that diverged within the decision margin
     claims: tuple[Deviation, ...] = ()  # deviations that apply to the test
     deviated: list[Deviation] = field(default_factory=list)  # deviations that occurred
+    differences: list[str] = field(default_factory=list)  # known ones, by a text profile
     golden: str = ""  # where the golden values come from
     verdict: str = "error"
     message: str = ""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.hypothesis_profiles import examples
+from conformance.judging.skips import NotDeclared
 from conformance.laws.support.text_cases import PROSE
 
 CHARACTERS = re.compile(r"[a-z .,!?'-]*")
@@ -96,6 +97,24 @@ def is_composed(character):
     parts = unicodedata.normalize("NFD", character)
     is_letter = unicodedata.category(character)[0] == "L" and len(parts) > 1
     return is_letter and unicodedata.normalize("NFC", parts) == character
+
+
+@pytest.mark.requirement("TX-64")
+def test_the_front_end_of_a_known_package_is_named(text_stage, judge):
+    # A port that follows one is judged by its recorded readings, and this is its one failure.
+    profile = text_stage.profile
+    name = profile.name if profile else "a known package"
+    convention = f"the text front end of {name}: judge it with --text {name}"
+    judge.not_following(convention, [] if profile is None or text_stage.named else [convention])
+
+
+@pytest.mark.requirement("TX-64")
+def test_recorded_texts_are_split_as_recorded(sentence_stage, judge):
+    if sentence_stage.profile is None:
+        raise NotDeclared("no text profile is named or followed")
+    with judge.together():
+        for text, sentences in sentence_stage.profile.sentences.items():
+            judge.equal(f"sentences of {text[:40]!r}", sentence_stage.sentences(text), sentences)
 
 
 @pytest.mark.requirement("TX-32")
