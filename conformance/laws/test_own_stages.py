@@ -110,6 +110,7 @@ def test_wav_bytes_contain_every_sample(judge, wav):
     for count in COUNTS:
         samples = ramp(count)
         raw = wav(samples.copy(), 16000)
+        judge.equal(f"beginning of {count:,} samples", raw[:4].decode("latin-1"), "RIFF")
         with wave.open(io.BytesIO(raw)) as file:
             frames = file.readframes(count + 1)
         judge.equal(f"samples of {count:,}", len(frames) // 2, count)
@@ -210,13 +211,13 @@ def rounded_to_float16(values):
 
 
 ROUNDED = {"fp16": rounded_to_float16, "bf16": rounded_to_bfloat16}
-WRONG = {  # what a loader makes of a tensor
-    "random values: never loaded": lambda actual, stored: unrelated(actual, stored),
+WRONG = {  # what a loader makes of tensors; the first that explains all is named
     "transposed": lambda actual, stored: np.array_equal(actual.T, stored),
     "rounded to bfloat16": lambda actual, stored: np.array_equal(
         actual, rounded_to_bfloat16(stored)
     ),
     "rounded to float16": lambda actual, stored: np.array_equal(actual, rounded_to_float16(stored)),
+    "random values: never loaded": lambda actual, stored: unrelated(actual, stored),
 }
 
 
@@ -250,7 +251,7 @@ def test_loaded_weights_are_those_of_the_checkpoint(judge, own, model, backend, 
         f"tensors are {name}"
         for name, explains in WRONG.items()
         if differing and all(explains(*pair) for pair in differing.values())
-    ]
+    ][:1]
     with judge.together():
         for name in WRONG:
             judge.not_following(f"tensors are {name}", followed)

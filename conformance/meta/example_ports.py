@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.faults import own_stages
 from conformance.faults.own_loops import OwnLoops
 from conformance.golden.observations import hidden_states
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft, Sampler
 from conformance.oracle.sampler_conventions import SAMPLERS
-from conformance.oracle.stage_conventions import CONVERSIONS, STUCK, Stuck, convert
+from conformance.oracle.stage_conventions import Stuck
 from conformance.oracle.utterance_conventions import ALIGNMENTS
 from soprano.backends import Backend, Capabilities, open_backend
 from soprano.backends.base import PortBackend
@@ -24,7 +23,7 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 from soprano.errors import BackendError
 from soprano.generate import Token
-from soprano.stages import Stages, with_own_stages
+from soprano.stages import with_own_stages
 from soprano.synthesis import shared_stages
 from soprano.text import normalize, split_sentences
 from soprano.tokenizer import load_tokenizer
@@ -54,7 +53,8 @@ class Port(PortBackend):
         return self.spectrum(hidden)
 
     def spectrum(self, hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self.runtime.decode(hidden[None], np.array([len(hidden)]))[0]
+        spectra = self.runtime.decode(hidden[None], np.array([len(hidden)]))
+        return spectra[0]
 
 
 class NoisyLogits(Port):
@@ -68,39 +68,20 @@ class NoisyLogits(Port):
 class OwnStages(Port):
     """A port with every optional stage of its own, all of them correct."""
 
-    sample = Sampler()
-    istft = Istft()
+    sample: Any = Sampler()
+    istft: Any = Istft()
     is_stuck = Stuck()
     normalize = staticmethod(normalize)
     split = staticmethod(split_sentences)
     tokenize = staticmethod(load_tokenizer)
-    loops: Callable[[Any, Stages], OwnLoops] = OwnLoops
+    loops: type[OwnLoops] = OwnLoops
 
     def __init__(self, folder: ModelFolder, *, precision: str, threads: int | None) -> None:
         super().__init__(folder, precision=precision, threads=threads)
-        self.folder = folder
-        loops = type(self).loops(self, self.stages)
+        loops, small = type(self).loops(self, self.stages), own_stages.OwnStages(self, folder.path)
         self.synthesize, self.stream = loops.synthesize, loops.stream
-        self.synthesize_batch = loops.synthesize_batch
-
-    def wav(self, samples: npt.NDArray[np.float32], sample_rate: int) -> bytes:
-        file = BytesIO()
-        with wave.open(file, "wb") as writer:
-            writer.setparams((1, 2, sample_rate, 0, "NONE", ""))
-            writer.writeframes(self.values(samples).astype("<i2").tobytes())
-        return file.getvalue()
-
-    def values(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        return convert(samples)
-
-    def default_options(self) -> SamplingOptions:
-        return self.folder.generation_defaults.sampling
-
-    def loaded_weights(self) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        return {
-            "language_model": self.folder.language_model_weights(),
-            "decoder": self.folder.decoder_weights(),
-        }
+        self.synthesize_batch, self.wav = loops.synthesize_batch, small.wav
+        self.default_options, self.loaded_weights = small.default_options, small.loaded_weights
 
 
 class AudioDecoder(OwnStages):
@@ -111,14 +92,6 @@ class AudioDecoder(OwnStages):
     def decode_audio_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
         spectrum = self.spectrum(hidden)
         return Istft()(spectrum[None], self.config.decoder.istft)[0]
-
-
-class AudioThroughWrongWindow(AudioDecoder):
-    """A decoder of samples whose window is that of filter design."""
-
-    def decode_audio_one(self, hidden: npt.NDArray[np.float32]) -> npt.ArrayLike:
-        istft = ISTFTS["a symmetric window"]
-        return istft(self.spectrum(hidden)[None], self.config.decoder.istft)[0]
 
 
 class Greedy(OwnStages):
@@ -176,44 +149,6 @@ class LateStates(OwnStages):
     """A port whose loop decodes the state after feeding a token."""
 
     loops = _LateLoops
-
-
-class ResetDetector(OwnStages):
-    """A port whose detector of stuck utterances begins again after each large step."""
-
-    is_stuck = STUCK["a large step resets the counter"]
-
-
-class TruncatedSamples(OwnStages):
-    """A port that converts samples to 16 bits by a cast."""
-
-    def values(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        return CONVERSIONS["truncated instead of rounded"](samples)
-
-
-class RandomDecoder(OwnStages):
-    """A port whose loader does not find the decoder's file and keeps random weights."""
-
-    def loaded_weights(self) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        weights, rng = super().loaded_weights(), np.random.default_rng(0)
-        shapes = {name: values.shape for name, values in weights["decoder"].items()}
-        random = {name: rng.normal(0, 0.02, shape) for name, shape in shapes.items()}
-        return {**weights, "decoder": {n: v.astype(np.float32) for n, v in random.items()}}
-
-
-class FixedOptions(OwnStages):
-    """A port with default options of its own, whatever the model folder states."""
-
-    def default_options(self) -> SamplingOptions:
-        return SamplingOptions()
-
-
-class ShortSentences(OwnStages):
-    """A port that does not merge short sentences."""
-
-    @staticmethod
-    def split(text: str) -> list[str]:
-        return [part + "." for part in text.split(".") if part.strip()]
 
 
 def unable(folder: ModelFolder, *, precision: str, threads: int | None) -> Backend:

@@ -18,16 +18,29 @@ MODEL = next(path for path in fixture_models() if path.name == "v11")
 
 def judge(port, *requirements):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=no"]
-    command += ["--pyargs", "conformance", "--model", str(MODEL), "--threads", "1"]
+    command += ["--pyargs", "conformance", "--model", str(MODEL), "--only-model", "--threads", "1"]
     command += [f"--requirement={name}" for name in requirements]
     command += ["--backend", f"conformance.meta.example_ports:{port}"]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_correct_port_passes():
-    result = judge("OwnStages", "LM-01", "SA-22", "IS-26", "SY-14", "ST-08")
+STAGES = ("AO-11", "AO-12", "CK-18", "GE-17", "SY-21", "TX-36")
+LOOPS = ("GE-16", "SY-14", "ST-08", "ST-10", "ST-11", "BA-06")
+
+
+@pytest.mark.parametrize(
+    ("port", "requirements"),
+    [
+        ("OwnStages", ("LM-01", "SA-22", "SA-24", "IS-26", *LOOPS, *STAGES)),
+        ("AudioDecoder", ("DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "SY-01", *LOOPS)),
+        ("Greedy", ("SA-08", *LOOPS)),
+        ("ShortContext", ("LM-03", "CA-07", "DE-06", *LOOPS)),
+    ],
+)
+def test_a_correct_port_passes(port, requirements):
+    result = judge(port, *requirements)
     assert result.returncode == 0, result.stdout
-    for name in ("LM-01", "SA-22", "IS-26", "SY-14", "ST-08"):
+    for name in requirements:
         assert f"{name}    pass" in result.stdout, result.stdout
 
 
