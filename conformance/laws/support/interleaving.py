@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.golden.observations import prefill_one
+from conformance.opening import graphs
 from soprano.backends import Backend, Float32
 from soprano.config import ModelConfig
 
@@ -127,10 +128,11 @@ def other_weights(model: Path, config: ModelConfig, folder: Path) -> bool:
     """Copy a model so that its ids and its frequency bins come in another order.
 
     The new model's output for `ids` is the old one's for `ids - 1`, with logits moved by one
-    place, and its spectra are the old ones with reversed bins. False if the folder has no weights
-    in known files.
+    place, and its spectra are the old ones with reversed bins. False if the folder has graphs, or
+    no weights in known files.
     """
-    if not all((model / name).is_file() for name in ("model.safetensors", "decoder.safetensors")):
+    files = [model / name for name in ("model.safetensors", "decoder.safetensors")]
+    if graphs(model) or not all(path.is_file() for path in files):
         return False
     shutil.copytree(model, folder)
     ids = np.roll(np.arange(config.language_model.vocab_size), 1)
