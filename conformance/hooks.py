@@ -176,7 +176,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     elif report.when == "call":
         deviates = record.deviated or record.differences
         record.verdict = "deviation" if deviates else "tie" if record.ties else "pass"
-        record.message = "\n".join(record.differences)
+        record.message = "; ".join(record.differences)
     if report.when == "call":
         report.user_properties += _junit_properties(record)
     if report.failed and report.when == "call":

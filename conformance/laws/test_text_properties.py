@@ -104,7 +104,7 @@ def test_the_front_end_of_a_known_package_is_named(text_stage, judge):
     # A port that follows one is judged by its recorded readings, and this is its one failure.
     profile = text_stage.profile
     name = profile.name if profile else "a known package"
-    convention = f"the text front end of {name}: judge it with --text {name}"
+    convention = f"the text front end of {name} (--text {name})"
     judge.not_following(convention, [] if profile is None or text_stage.named else [convention])
 
 
