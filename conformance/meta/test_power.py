@@ -32,9 +32,9 @@ LOOPS = ("GE-16", "SY-14", "ST-08", "ST-10", "ST-11", "BA-06")
     ("port", "requirements"),
     [
         ("OwnStages", ("LM-01", "SA-22", "SA-24", "IS-26", *LOOPS, *STAGES)),
-        ("AudioDecoder", ("DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "SY-01", *LOOPS)),
-        ("Greedy", ("SA-08", *LOOPS)),
-        ("ShortContext", ("LM-03", "CA-07", "DE-06", *LOOPS)),
+        ("AudioDecoder", ("DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "SY-01", "ST-08")),
+        ("Greedy", ("SA-08", "GE-16", "SY-14", "ST-10")),
+        ("ShortContext", ("LM-03", "DE-06", "GE-16", "SY-14")),
     ],
 )
 def test_a_correct_port_passes(port, requirements):
