@@ -36,9 +36,12 @@ def load_decoder(folder: ModelFolder) -> Decoder:
 def load_network(
     build: Callable[[], Network], weights: dict[str, npt.NDArray[np.float32]]
 ) -> Network:
-    """A network whose parameters are the given values, whatever PyTorch's default type is."""
-    with torch.inference_mode(False):
-        with torch.device("meta"):
+    """A network whose parameters are the given values, whatever PyTorch's default type is.
+
+    The random numbers with which PyTorch builds it are not taken from the caller's.
+    """
+    with torch.inference_mode(False), torch.device("cpu"):
+        with torch.random.fork_rng(devices=[]):
             model = build()
         tensors = {name: torch.tensor(values, device="cpu") for name, values in weights.items()}
         model.load_state_dict(tensors, assign=True)

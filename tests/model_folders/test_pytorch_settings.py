@@ -114,6 +114,14 @@ def test_settings_of_the_host_do_not_change_an_export(judge, torch, tmp_path, se
         judge.equal(f"{path.name} is the same", same, True)
 
 
+def test_the_host_s_random_numbers_are_not_used(torch):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    outputs(open_backend("pytorch", SOURCE))
+    assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.requirement("CK-16")
 def test_a_lowered_precision_of_float32_is_refused(judge, torch):
     opened = open_backend("pytorch", SOURCE)
