@@ -125,6 +125,10 @@ NOT_RUN = {
         "python -m conformance.speed.gate_power --checkout . --part istft",
         "python -m fixtures.train --out DIR --only-judge",
     ],
+    "docs/porting.md": [
+        "python -m conformance run --backend my_port:MyPort --model v11 --requirement TX"
+        " --text soprano-tts-0.2.0"
+    ],
     "fixtures/README.md": ["python fixtures/build.py"],
     "fixtures/train/README.md": ["python -m fixtures.train --out DIR"],
 }

@@ -56,9 +56,15 @@ def command(start, folder, port):
     return [*words, "--report-dir", str(folder / "report")]
 
 
+def with_path(folder):
+    """The environment, with a folder from which modules are imported also in safe-path mode."""
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def run(start, folder, port):
     words = command(start, folder, port)
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=with_path(folder))
 
 
 def report(folder):
@@ -117,7 +123,12 @@ def test_an_interrupted_run_has_a_report(tmp_path, to_group):
     """A terminal sends the signal to both processes; another program only to the parent."""
     words = command(RUN, tmp_path, "Waits")
     started = subprocess.Popen(
-        words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+        words,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=with_path(tmp_path),
     )
     while not (tmp_path / "waiting").exists() and started.poll() is None:
         time.sleep(0.1)
@@ -136,7 +147,8 @@ def test_an_interrupted_run_has_a_report(tmp_path, to_group):
 def test_a_report_folder_that_cannot_be_written_is_one_sentence(tmp_path, start, status, name):
     (tmp_path / "file").touch()
     words = [*start, "--report-dir", name, "--requirement", "SA-02"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    environment = with_path(tmp_path)
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert result.returncode == status
     assert f"--report-dir {name}: " in result.stderr
     assert len((result.stdout + result.stderr).split("\n")) < 4
