@@ -15,6 +15,7 @@ from soprano.backends import Capabilities, open_backend
 from soprano.backends.base import REQUIRED_FIELDS, PortBackend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError
+from soprano.synthesis import shared_stages
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
 IDS, LENGTHS = np.array([[3, 1, 20, 40, 2], [3, 1, 9, 0, 0]]), np.array([5, 3])
@@ -72,6 +73,27 @@ def test_an_output_of_another_shape_is_an_error_that_names_it(example):
     size = port.config.language_model.hidden_size
     with pytest.raises(BackendError, match=r"spectrum must have shape \(65, 5, 2\), got \(1, 65"):
         port.decode(np.zeros((1, 2, size)), np.array([2]))
+
+
+def test_a_decoder_of_samples_is_a_port_without_spectrum(example):
+    class Audio(example.MyPort):
+        decode_one = PortBackend.decode_one
+
+        def decode_audio_one(self, hidden):
+            return np.full(self.config.decoder.samples(len(hidden)), hidden[0, 0])
+
+    port = Audio(ModelFolder.open(MODEL))
+    assert not port.capabilities.spectrum
+    assert not hasattr(example.MyPort(ModelFolder.open(MODEL)), "decode_audio")
+    size, per_token = port.config.language_model.hidden_size, port.config.decoder.samples_per_token
+    hidden = np.full((3, 4, size), np.arange(1, 4)[:, None, None], np.float32)
+    samples = port.decode_audio(hidden, np.array([3, 0, 2]))
+    np.testing.assert_array_equal(samples[:, ::per_token], [[1, 1], [0, 0], [3, 0]])
+    np.testing.assert_array_equal(shared_stages(port, MODEL).vocode(hidden[0, :3]), samples[0])
+    with pytest.raises(ValueError, match="hidden must be"):
+        port.decode_audio(np.zeros((1, 3, size + 1), np.float32), np.array([3]))
+    with pytest.raises(BackendError, match="decode_one"):
+        port.decode(hidden, np.array([3, 0, 2]))
 
 
 def test_a_port_that_copies_its_cache_supports_fork_select_and_join(example):
