@@ -27,6 +27,8 @@ _FIXED_KEYS: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
     "mlp_bias": (False, None),
+    "pretraining_tp": (1, None),
+    "use_mrope": (False, None),
     "use_sliding_window": (False, None),
     "partial_rotary_factor": (1, None),
     "quantization_config": (None,),

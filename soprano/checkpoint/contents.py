@@ -14,6 +14,7 @@ from typing import Any
 from soprano.errors import ModelError
 
 _HEAD = 512  # bytes that are looked at
+_SHOWN = 40  # characters of a text that a message shows
 _LISTED = 12  # names of a folder that a message lists
 
 ZIP, PICKLE = "a ZIP archive, as PyTorch writes it", "a Python pickle"
@@ -56,8 +57,8 @@ def describe(path: Path) -> str | None:
             return kind
     if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
         return "an HTML page instead of the file"
-    text = head.decode("utf-8", errors="replace").strip()
-    return f"text that begins {text[:40]!r}" if text[:40].isprintable() else None
+    text = " ".join(head.decode("utf-8", errors="replace").split())[:_SHOWN]
+    return f"text that begins {text!r}" if text.isprintable() and "\ufffd" not in text else None
 
 
 def not_a(kind: str, path: Path, reason: str | None = None) -> ModelError:
@@ -76,7 +77,8 @@ def stand_in(path: Path) -> str | None:
 def missing(folder: Path, wanted: str, purpose: str = "") -> ModelError:
     """The error for a file that a folder does not have; it lists what is there."""
     # What may be weights comes first.
-    names = sorted(map(_name, folder.iterdir()), key=lambda name: (".json" in name, name))
+    paths = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(map(_name, paths), key=lambda name: (".json" in name, name))
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     listed = ", ".join(names[:_LISTED]) + more if names else "nothing"
     return ModelError(f"{folder} has no {wanted}{purpose}; it contains {listed}")
@@ -107,8 +109,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise not_a("a JSON file", path, None if path.is_dir() else error.strerror) from None
     except ValueError as error:
-        begun = (describe(path) or "").startswith("text that begins '{")
-        raise not_a("a JSON file", path, str(error) if begun else None) from None
+        found = describe(path)
+        damaged = found is None or re.match("text that begins .{", found)
+        raise not_a("a JSON file", path, str(error) if damaged else None) from None
     if not isinstance(document, dict):
         raise ModelError(f"{path} must hold a JSON object")
     return document

@@ -176,6 +176,8 @@ BY_TOOLS = {
     "license": "mit",
     "max_seq_length": 2048,
     "mlp_bias": False,
+    "pretraining_tp": 1,
+    "use_mrope": False,
     "model_max_length": 1024,
     "model_name": "unsloth/qwen3",
     "neuron": None,

@@ -6,6 +6,7 @@ import gzip
 import json
 import pickle
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
@@ -59,10 +60,16 @@ def read_everything(path):
     )
 
 
+read_everything_once = cache(read_everything)
+
+
 def message_of(judge, what, copy, *parts):
     """Judge that a folder is rejected by one sentence that has all parts."""
     message = judge.refuses(
-        what, lambda: read_everything(copy), ModelError, accepts=lambda: read_everything(SOURCE)
+        what,
+        lambda: read_everything(copy),
+        ModelError,
+        accepts=lambda: read_everything_once(SOURCE),
     )
     for part in parts:
         judge.equal(f"{what}: {message!r} names {part}", part in message, True)
@@ -132,6 +139,14 @@ def test_a_damaged_index_of_shards_is_named(judge, copy, content):
 
 
 @pytest.mark.requirement("CK-14")
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_place_of_an_error_in_a_json_file_is_named(judge, copy, indent):
+    text = json.dumps({"it's": 1, **json.loads((copy / "config.json").read_text())}, indent=indent)
+    (copy / "config.json").write_text(text[:-20], encoding="utf-8")
+    message_of(judge, "truncated", copy, "config.json", "line ", "column ")
+
+
+@pytest.mark.requirement("CK-14")
 def test_a_missing_shard_is_named(judge, copy):
     (copy / "model.safetensors").rename(copy / "model-00001-of-00002.safetensors")
     weight_map = dict.fromkeys(("a", "b"), "model-00002-of-00002.safetensors")
@@ -182,7 +197,7 @@ def test_a_file_of_a_bundle_that_no_runtime_can_read_is_named(judge, tmp_path, r
     bundle = export_bundle(SOURCE, tmp_path / "bundle", to=runtime)
     name = f"{runtime}_cpu"
     opened = open_backend(name, bundle)
-    contents = (POINTER, PAGE, b"", None)
+    contents = (POINTER, None)
     graphs = {
         "onnx": ("decoder.onnx", "model.safetensors"),
         "openvino": ("decoder.xml", "lm_step.bin"),

