@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from soprano.text.dates import DAYS, MONTHS
 from soprano.text.numbers import LABELS
-from soprano.text.rules import Match, any_of, ends_sentence, names, rule, table, word_before
+from soprano.text.rules import (
+    Match,
+    any_of,
+    before,
+    ends_sentence,
+    names,
+    rule,
+    table,
+    word_before,
+)
 
 # Upper or lower case, with a full stop that is removed.
 TITLES = table(
@@ -30,10 +41,10 @@ _WITHOUT_STOP = names("Mr Mrs Ms Dr Drs Prof St Lt Sgt Capt Rev Ft Mt Col Maj")
 _BEFORE_NUMBERS = table(
     "apt = apartment | art = article | bk = book | c = circa | ca = circa | ch = chapter | "
     "chap = chapter | chs = chapters | eq = equation | eqs = equations | est = established | "
-    "ext = extension | fig = figure | figs = figures | no = number | nos = numbers | "
-    "op = opus | p = page | para = paragraph | pp = pages | pt = part | rm = room | "
-    "sec = section | sect = section | ste = suite | tel = telephone | ver = version | "
-    "vol = volume | vols = volumes"
+    "ext = extension | fig = figure | figs = figures | max = maximum | min = minimum | "
+    "no = number | nos = numbers | op = opus | p = page | para = paragraph | pp = pages | "
+    "pt = part | rm = room | sec = section | sect = section | ste = suite | tel = telephone | "
+    "ver = version | vol = volume | vols = volumes"
 )
 # Before "no. 5" as a number; after other words it is an answer.
 _NUMBERED = LABELS | names(
@@ -56,7 +67,8 @@ SHORT_FORMS = {
         "MHz = megahertz | GHz = gigahertz | KB = kilobyte | KBs = kilobytes | MB = megabyte | "
         "MBs = megabytes | GB = gigabyte | GBs = gigabytes | TB = terabyte | TBs = terabytes | "
         "API = a p i | APIs = a p i's | CLI = c l i | CLIs = c l i's | CPU = c p u | "
-        "CPUs = c p u's | GPU = g p u | GPUs = g p u's"
+        "CPUs = c p u's | GPU = g p u | GPUs = g p u's | WWI = world war one | "
+        "WWII = world war two"
     ),
 }
 # After a name.
@@ -105,11 +117,17 @@ def _before_number(match: Match) -> str:
     number = match.string[match.end() : match.end() + 2].rstrip()
     if not stop:
         known = name in _NEED_NO_STOP and match[0].endswith(" ") and number[0].isdigit()
+    elif name in ("max", "min"):  # also a unit
+        known = not re.search(r"\d ?$", before(match, 3))
     elif name == "no":  # also an answer
         known = number != "I" and (capital or word_before(match).lower() in _NUMBERED)
     else:
         known = not capital or (len(name) > 1 and name != "ca")  # else an initial
     return f"{_BEFORE_NUMBERS[name]} " if known else match[0]
+
+
+def _degree(match: Match) -> str:
+    return f"{match[1]} {match[2]}{final_stop(match)}"
 
 
 # Before the rules for numbers.
@@ -120,6 +138,8 @@ NUMBERED_RULES = (
         _before_number,
         any_case=True,
     ),
+    rule("edition", r"(?<=\d(?:st|nd|rd|th) )ed\.", "edition"),
+    rule("degree", r"\b([BMD])\.(Sc|Phil|Ed|Eng)\b(\.?)", _degree),
 )
 
 RULES = (
@@ -128,7 +148,9 @@ RULES = (
     rule("rank without a stop", rf"\b({any_of(_WITHOUT_STOP)}|MRS?)(?= [A-Z][A-Za-z])", _rank),
     rule("younger", r"(?<=[a-z]{2})(,? )(Jr|Sr)\b(?!\.)", lambda m: m[1] + SUFFIXES[m[2].lower()]),
     # The full stop of a short form is removed where a lower-case word follows.
-    rule("short form", rf"(?<!slash )\b({any_of(SHORT_FORMS)})\b(?:\.(?= [a-z]))?", _short_form),
+    rule(
+        "short form", rf"(?<!slash )(?<!/)\b({any_of(SHORT_FORMS)})\b(?:\.(?= [a-z]))?", _short_form
+    ),
     rule("anywhere", rf"\b(?:({any_of(_ANYWHERE)})\.|(vs)\b)", _anywhere, any_case=True),
 )
 

@@ -207,7 +207,7 @@ SIGN_RULES = (
     rule("middle dot", r"·", " -- "),
     rule("micro", r"(?<=\d)( ?)μ(?=[A-Za-zΩ]| [a-z]|[.,]|$)", r"\1µ"),
     rule("angstrom", r"(?<=\d) ?Å(?!\w)", " angstroms"),
-    rule("ohm", rf"(?<=\d)( ?[kKMGmµ]?)Ω(?![{_GREEK}\w])", r"\1ohm"),
+    rule("ohm", rf"(?<=\d)([ -]?[kKMGmµ]?)Ω(?![{_GREEK}\w])", r"\1ohm"),
     rule("charge", rf"(?<![{_RAISED}])([{_RAISED}]*+)([⁺⁻])(?![{_RAISED}ⁿⁱˣ])", _charge),
     rule(
         "raised number",

@@ -8,6 +8,7 @@ from soprano.text.numbers import by_digits
 from soprano.text.rules import DIGITS, Match, names, needing, rule, word_before
 
 _CALLS = names("call dial fax number phone ring tel telephone text")
+_CARDS = names("account card code iban id imei isbn serial tracking")
 _LISTED = names("between from line lines p page pages pp verse verses")
 
 
@@ -36,6 +37,11 @@ def _local(match: Match) -> str:
     return _groups([first, second]) if known else match[0]
 
 
+def _called(match: Match) -> str:
+    """An integer of seven digits or more after "call", "card" and the like."""
+    return by_digits(match[1]) if word_before(match).lower() in _CALLS | _CARDS else match[0]
+
+
 def _code(match: Match) -> str:
     """Groups of four digits; of two groups the first may be a year."""
     groups = re.findall(r"\d+", match[0])
@@ -60,7 +66,7 @@ RULES = needing(
     ),
     rule(
         "national telephone",
-        r"(?<![\w.,+-])(?<!\d )0\d{1,4}(?:[- ]\d{3,6}){1,2}(?![\w-])",
+        r"(?<![\w.,+-])(?<!\d )0\d{1,4}(?:[- ]\d{3,8}){1,2}(?![\w-])",
         _as_written,
     ),
     rule(
@@ -68,6 +74,7 @@ RULES = needing(
         r"(?<![\d.])(?:(1)[-. ])?\(?(\d{3})(?:\)[-. ]?|[-. ])(\d{3})[-. ]?(\d{4})(?!\d)",
         _telephone,
     ),
+    rule("long number", r"(?<![\w.,:/-])(\d{7,19})(?![\w-]|[.,]\d)", _called),
     rule("local telephone", r"(?<![\w.,:/-])(\d{3})([ -])(\d{4})(?![\w/-]|[ .]\d)", _local),
     rule(
         "groups of four",

@@ -56,6 +56,10 @@ def _times(match: Match) -> str:
     )
 
 
+def _noon(match: Match) -> str:
+    return f"{match[1] or ''} to "
+
+
 def _days(match: Match) -> str:
     first, last = (re.sub("^Sun$", "Sunday", name) for name in match.groups())
     return f"{first} to {last}"
@@ -70,6 +74,8 @@ RANGE_RULES = (
     rule("range of hours", rf"({_CLOCK} ?{_HALF_DAY}) ?- ?(?={_CLOCK})", r"\1 to ", any_case=True),
     rule("range to an hour", _TO_AN_HOUR, r"\1 to ", any_case=True),
     rule("range of verses", _VERSES, r"\1 \2 to "),
+    rule("noon", r"\b(noon|midnight)-(?=\d)|(?<=[ap]m)-(?=(?:noon|midnight)\b)", _noon),
+    rule("decades", r"(?<=\d0s)-'?(?=\d0s)", " to "),
     rule("day with a zero", rf"\b({_MONTH}\.? )0(?=\d\b)|\b0(?=\d {_MONTH}\b)", r"\1"),
     rule("month of a year", r"\b((?:19|20)\d\d)-0(?=[1-9](?![\d-]))", r"\1 dash "),
     rule("date", r"(?<![\d/.-])(\d{4}|\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2})(?![\d/-])", _date),

@@ -34,6 +34,11 @@ _NO_NAMES = names(
     "years you chapter chapters verse verses section sections question questions level levels "
     "grade grades"
 ) | {name.lower() for name in (*DAYS, *MONTHS, *DAYS.values(), *MONTHS.values(), "sunday", "may")}
+# Words before a number with a hyphen that is no range.
+_NUMBERED = names(
+    "airbus boeing case catalog code example figure id invoice item listing lot model order part "
+    "product ref serial sku table ticket"
+)
 _SPOKEN_ENDING = re.compile(r"(?i)\d++(?:st|nd|rd|th|(?<=0)s|[ap]m)?$")
 
 
@@ -88,10 +93,17 @@ def _in_arithmetic(match: Match) -> bool:
 def _is_name(match: Match) -> bool:
     """Whether two numbers belong to the capitalised word before them: "Boeing 737-800"."""
     left = before(match)
-    found = re.search(r"(?:^|(?<=[ (]))([A-Z][A-Za-z']*|figure|listing|table) $", left)
-    if not found or found[1].lower() in _NO_NAMES:
+    aircraft = re.fullmatch(r"7\d7", match["low"]) and "0" not in match["high"][:1]
+    if aircraft or "0" in (match["low"][:-1][:1], match["high"][:-1][:1]):
+        return True
+    found = re.search(r"(?:^|(?<=[ (]))([A-Za-z][A-Za-z']*)\.? $", left)
+    if (
+        not found
+        or found[1].lower() in _NO_NAMES
+        or not (found[1][0].isupper() or found[1] in _NUMBERED)
+    ):
         return False
-    if found[1].lower() in ("airbus", "boeing", "example", "figure", "listing", "table"):
+    if found[1].lower() in _NUMBERED or (found[1].isupper() and len(found[1]) > 1):
         return True
     large = len(match["low"]) == 3 and len(match["high"]) == 3
     within = left[: found.start()].strip() != ""
@@ -140,6 +152,7 @@ RULES = needing(
         r"(?![\w-])",
         _name,
     ),
+    rule("version", r"(?<![\w.])(\d++(?:\.\d++){2,})-(?=\d)", r"\1 "),
     rule("compound", r"(?<=\d)-([a-z]++)-(?=\d)", r" \1 "),
     rule("name-number", r"\b(?<![\d.])(?!UTC|GMT)([A-Z]|[A-Za-z]{2,}+)-(?=\d)", r"\1 "),
     rule("unknown minus", r"(?<![A-Za-z'])([a-z]) - (?=[a-z](?![A-Za-z']))", r"\1 minus "),

@@ -16,15 +16,21 @@ _ELISION = re.compile(
     r"\d\d(?!\d)|(?:twas|tis|em|til|till|cause|cos|bout|round|n|nuff|tween|neath|twere|twill)\b",
     re.I,
 )
-_SINGLE = re.compile(r"[‘’‚‛']")
+_SINGLE = re.compile(r"[‘’‚‛'`]")
 _DOUBLE = re.compile(r"[\"“”″]")
 _FEET_AND_INCHES = re.compile(
     r"(?<![\w.,])(\d{1,2}) ?['’′] ?(\d{1,2}(?!\d)(?:\.\d++)?+)"
-    r"(?: ?(?:[\"”″“]|''|’’|′′)|(?![\w\"'’′]|[.,]\d))"
+    r"(?: ?[\"”″“]|(?![\w\"'’′]|[.,]\d))"
 )
 _FEET = re.compile(
-    r"(?<![\w.,])(\d++(?:\.\d++)?+)"
-    r"(?:′|['’](?= ?(?:x|×|by|tall|long|wide|high|deep)\b)|(?<=\b[ax] \d)['’](?= [a-z]|$))"
+    r"(?:(?<![\w.,])|(?<=['’′\d]x))(\d++(?:\.\d++)?+)"
+    r"(?:′|['’](?= ?(?:x(?![a-z])|×|(?:by|tall|long|wide|high|deep)\b))"
+    r"|(?:(?<=\b[ax] \d)|(?<=x\d))['’](?= [a-z]|$))"
+)
+_LAST_FEET = re.compile(
+    r"\b((?:is|was|are|were|of|to|at|by|over|under|about|than|nearly|almost) \d++)['’]"
+    r"(?=[.,;!?)]|$)",
+    re.M,
 )
 _INCHES = re.compile(r"(\d++)$")
 _MINUTES = re.compile(r"° ?(\d++)′(?: ?(\d++(?:\.\d++)?+)[″\"”])?(?: ?([NSEW])\b)?")
@@ -46,7 +52,9 @@ def resolve_quotes(text: str) -> str:
     if not re.search(r"[‘’‚‛'\"“”′″`´]", text):
         return text
     text = _MINUTES.sub(_minutes, re.sub(r"(?<=[A-Za-z])[`´](?=[a-z])", "'", text))
+    text = re.sub("''|’’|′′", '"', text)
     text = _FEET.sub(_feet, _FEET_AND_INCHES.sub(_feet_and_inches, text))
+    text = _LAST_FEET.sub(r"\1 feet", text)
     lines = re.split(r"(\n)", text)
     return "".join(_inches(_without_single_quotes(line)) for line in lines)
 
@@ -67,7 +75,8 @@ def _feet_and_inches(match: Match) -> str:
 
 def _feet(match: Match) -> str:
     plural = match[1] != "1" and _NO_NOUN.match(match.string, match.end())
-    return f"{match[1]} {'feet' if plural else 'foot'}"
+    space = " " if match.string[match.end() : match.end() + 1].isalnum() else ""
+    return f"{match[1]} {'feet' if plural else 'foot'}{space}"
 
 
 def _without_single_quotes(line: str) -> str:

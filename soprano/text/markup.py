@@ -45,6 +45,11 @@ RULES: tuple[Rule, ...] = (
         "",
     ),
     rule("footnote", r"\[\^[\w-]++\]:?", ""),
+    rule(
+        "formula",
+        r"\$\$?+(?=[^\s$\d][^$\n]*+\$)(?=[^$\n]*?[\\^_=+])([^$\n]++)\$\$?+",
+        r"\1",
+    ),
     rule("image", rf"!{_LABEL}{_TARGET}{_TITLE}", r"\1"),
     rule("labelled link", rf"(?<!\w){_LABEL}{_TARGET}{_TITLE}", r"\1"),
     rule("reference link", r"(?<!\w)\[(?!\d++\])([^\[\]\n]++)\]\[[^\[\]\n]*+\]", r"\1"),

@@ -47,6 +47,7 @@ BRL = real, reais, centavo, centavos | MXN = mexican peso, mexican pesos, centav
 ZAR = rand, rand, cent, cents | THB = baht, baht | IDR = rupiah, rupiah | MYR = ringgit, ringgit
 PHP = peso, pesos, centavo, centavos | VND = dong, dong | ILS = shekel, shekels, agora, agorot
 AED = dirham, dirhams | SAR = riyal, riyals | NGN = naira, naira, kobo, kobo
+Rs = rupee, rupees, paisa, paise | kr = krone, kroner | zl = zloty, zlotys, grosz, groszy
 UAH = hryvnia, hryvnias, kopek, kopeks | BTC = bitcoin, bitcoins | ETH = ether, ether
 """
 _DOLLARS = {
@@ -132,7 +133,7 @@ RULES = needing(
         rf"(?<![\d.,])(?P<amount>{NUMBER}){_MAGNITUDE} ?{_SYMBOL}{_PER}",
         _money,
     ),
-    rule("code before a sum", rf"\b(?P<code>{_CODE}) ?{_AMOUNT}{_MAGNITUDE}{_PER}", _foreign),
+    rule("code before a sum", rf"\b(?P<code>{_CODE})\.? ?{_AMOUNT}{_MAGNITUDE}{_PER}", _foreign),
     rule(
         "code after a sum",
         rf"(?<![\w.,])(?P<amount>{NUMBER}){_MAGNITUDE} ?(?P<code>{_CODE})\b{_PER}",

@@ -158,7 +158,8 @@ SIZE_RULES = needing(
 
 POWER_RULES = needing(
     "^*",
-    rule("power", r"(?<=[\w)\]])(?:\^|\*\*)\{?([+-]?(?:\d++|[A-Za-z](?!\w)))\}?(\w?)", _power),
+    rule("power", r"(?<=[\w)\]]) ?(?:\^|\*\*) ?\{?([+-]?(?:\d++|[A-Za-z](?!\w)))\}?(\w?)", _power),
+    rule("power of a bracket", r"(?<=\w)\^(?=[({])", " to the power of "),
     rule("times", r"(?:(?<=[\d)])|(?<=\b[A-Za-z])) ?\* ?(?=-?\d|[A-Za-z]\b|\()", " times "),
 )
 

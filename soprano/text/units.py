@@ -18,7 +18,8 @@ A = amp, kmµun | V = volt, Mkmµun | W = watt, TGMkmµun | Wh = watt hour, TGMk
 !VA = volt amp, kM | eV = electronvolt, GMkT | J = joule, GMkm | N = newton, kMm | Pa = pascal, GMkh
 bar = bar, m | Hz = hertz, TGMkm | !F = farad, mµunp | !H = henry, mµun | ohm = ohm, GMkmµ
 mol = mole, kmµun | cal = calorie, k | !B = byte, PTGMk | bit = bit, TGMk | !b = bit, TGM
-bps = bit per second, TGMk | Bq = becquerel, TGMk | Gy = gray, mµ | Sv = sievert, mµun
+bps = bit per second, TGMk | !Bps = byte per second, TGMk | Bq = becquerel, TGMk | Gy = gray, mµ
+Sv = sievert, mµun
 !S = siemens, mµ | T = tesla, mµ | lm = lumen, k | lx = lux, k | !pc = parsec, kMG
 !Da = dalton, k | Nm = newton meter, km | K = kelvin, m | !M = molar, mµun
 """)
@@ -35,7 +36,7 @@ ppi = pixel per inch | px = pixel | MP = megapixel | dB = decibel | dBA = decibe
 mmHg = millimeter of mercury | cc = cubic centimeter | atm = atmosphere | µ = micron
 KB = kilobyte | kb = kilobyte | mb = megabyte | gb = gigabyte | tb = terabyte
 kbps = kilobit per second | mbps = megabit per second | gbps = gigabit per second
-KiB = kibibyte | MiB = mebibyte | GiB = gibibyte | TiB = tebibyte
+rad = radian | KiB = kibibyte | MiB = mebibyte | GiB = gibibyte | TiB = tebibyte
 """)
 _PLURALS = table(
     "foot = feet | inch = inches | hertz = hertz | lux = lux | siemens = siemens | bar = bar | "
@@ -43,7 +44,7 @@ _PLURALS = table(
 )
 # Written in any case.
 _ANY_CASE = names(
-    "cc cm db ft ghz hr hrs hz kb kg khz km kph kwh lb lbs mg mhz mi min mins ml mm mph oz "
+    "cc cm db ft ghz hr hrs hz kb kbps kg khz km kph kwh lb lbs mg mhz mi min mins ml mm mph oz "
     "psi rpm sec secs tbsp tsp yd"
 )
 # After a slash, besides units.
@@ -52,7 +53,7 @@ _PERIODS = table(
     "hour = hour | minute = minute | second = second | night = night | person = person | "
     "capita = capita | head = head | unit = unit | mile = mile | acre = acre"
 )
-LENGTHS = ("mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi")
+_LENGTHS = ("meter", "inch", "foot", "yard", "mile")  # ends of their names
 _DENOMINATOR = re.compile(r"/(?:(\d+) )?([A-Za-zµ]+)(?:\^?-?(\d))?")
 _POWERS = {"2": ("square", "squared"), "3": ("cubic", "cubed")}
 SCALES = table("C = celsius | F = fahrenheit | N = north | S = south | E = east | W = west")
@@ -84,7 +85,9 @@ def plural(name: str) -> str:
 
 def unit_name(symbol: str) -> str | None:
     lower = symbol.lower()
-    return UNITS.get(symbol) or (UNITS.get(lower) if lower in _ANY_CASE else None)
+    if known := UNITS.get(symbol) or (UNITS.get(lower) if lower in _ANY_CASE else None):
+        return known
+    return UNITS.get(symbol[:-1]) if len(symbol) > 2 and symbol[-1] == "s" else None
 
 
 def per(denominators: str) -> str | None:
@@ -96,7 +99,7 @@ def per(denominators: str) -> str | None:
             return None
         if power:
             square, squared = _POWERS[power]
-            name = f"{square} {name}" if symbol in LENGTHS else f"{name} {squared}"
+            name = f"{square} {name}" if name.endswith(_LENGTHS) else f"{name} {squared}"
         words += f" per {number} {plural(name)}" if number else f" per {name}"
     return words
 
@@ -130,9 +133,9 @@ def _unit(match: Match) -> str:
     number, gap, symbol, power = match.group("number", "gap", "unit", "power")
     name = unit_name(symbol.replace(" ", "").replace(".", ""))
     denominators = match["per"] or ""
-    area = {"sq": "2", "cu": "3"}.get((match["kind"] or "").strip(". "))
+    area = {"s": "2", "c": "3"}.get((match["kind"] or "")[:1])  # square, cubic
     power = area or (power or "").lstrip("^")
-    if name is None or (power and symbol not in LENGTHS) or not _fits(match):
+    if name is None or (power and not name.endswith(_LENGTHS)) or not _fits(match):
         return match[0]
     words = per(denominators)
     if power:
@@ -142,6 +145,12 @@ def _unit(match: Match) -> str:
         name = plural(name)
     stop = "." if match["stop"] and ends_sentence(match) else ""
     return f"{number}{gap or ' '}{name}{denominators if words is None else words}{stop}"
+
+
+def _things(match: Match) -> str:
+    """A rate of things: "60 beats/min"."""
+    words = per(f"/{match[2]}")
+    return match[1] + words if words and match[2] not in ("m", "g", "l", "L") else match[0]
 
 
 def _degrees(match: Match) -> str:
@@ -161,7 +170,7 @@ def _rate(match: Match) -> str:
 
 
 _UNIT = (
-    r"(?P<gap>[ -]?)(?P<kind>(?:sq|cu)\.? )?(?P<unit>fl\.? ?oz|[A-Za-zµ]{1,5})"
+    r"(?P<gap>[ -]?)(?P<kind>(?:sq\.?|cu\.?|square|cubic) )?(?P<unit>fl\.? ?oz|[A-Za-zµ]{1,5})"
     r"(?P<power>\^?[23](?!\d))?(?P<per>(?:/(?:\d{1,3} )?[A-Za-zµ]++(?:\^-?\d)?)*+)"
     r"(?P<stop>\.(?!\.))?(?!\w)"
 )
@@ -169,7 +178,7 @@ _UNIT = (
 RULES = needing(
     DIGITS,
     rule("degrees", r"((?<![\d.,])1)? ?°(?: ?([CFNSEW])\b)?", _degrees),
-    rule("unit", rf"(?<![\w.,^])(?P<number>{NUMBER}){_UNIT}", _unit),
+    rule("unit", rf"(?:(?<![\w.,^])|(?<=\d\^)|(?<=\d\^-))(?P<number>{NUMBER}){_UNIT}", _unit),
     rule("unit of many", rf"\b(?P<number>hundred|thousand|(?:m|b|tr)illion)(?<!\d){_UNIT}", _unit),
     rule(
         "area or volume",
@@ -178,4 +187,7 @@ RULES = needing(
     ),
 )
 
-RATE_RULES = (rule("rate", r"\bper ([A-Za-zµ]{1,5})\b(?!\^)", _rate),)
+RATE_RULES = (
+    rule("rate of things", r"(?<=\d )([a-z]{3,})/([A-Za-z]{1,6})\b", _things),
+    rule("rate", r"\bper ([A-Za-zµ]{1,5})\b(?!\^)", _rate),
+)

@@ -26,9 +26,9 @@ _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 # A numeral after these words counts; after a ruler's name, or a name after a rank, it is ordinal.
 _COUNTED = names(
     "act amendment annex apollo appendix article book bowl canto chapter class division "
-    "episode fantasy figure gemini grade level mark mk number page part phase psalm rambo "
-    "rocky saturn scene schedule season section sonnet stage symphony table title type unit "
-    "volume war wrestlemania"
+    "episode fantasy figure form game gemini grade group level mark mk number page part phase "
+    "psalm rambo rocky round saturn scene schedule season section series sonnet stage symphony "
+    "table tier title type unit volume war wrestlemania"
 )
 _RULERS = names(
     "Albert Alexander Alexios Alfonso Baldwin Basil Benedict Boniface Carlos Casimir "
