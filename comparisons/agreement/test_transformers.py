@@ -33,6 +33,7 @@ def test_automatic_classes_of_transformers_read_a_fixture_model(model):
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_automatic_classes_of_transformers_read_the_texts_of_a_bundle(tmp_path, runtime):
     transformers = pytest.importorskip("transformers")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
     from soprano.export.bundle import export_bundle
 
     model = fixture_models()[0]
