@@ -37,6 +37,7 @@ COUNTS = (
 CHUNKS = (8, 1, 2, 7, 31, 64, 100, 600)  # tokens; the last is more than an utterance has
 TOKENS, CHUNK = 256, 32  # of the stream that is timed
 TRIES = 3
+FEW = 8  # ids, among which an ignored option may not show
 PASSED = ("prompt", "uniforms")
 BATCH, LIMIT = 33, 20  # prompts of a batch, and their new tokens
 
@@ -69,7 +70,7 @@ def test_an_own_synthesize_follows_no_known_convention_of_sampling(
 ):
     own.require_uniforms()
     course = own.course(vectors, options, DISTINCT)
-    if options != "narrow":
+    if options != "narrow" and len(course.ids) > FEW:
         for name, other in ignored(course.options).items():
             judge.equal(f"ids show an ignored {name}", course.shows(other) > 0, True)
     for utterance in (*own.ends(vectors, options)[:1], *own.cuts(vectors, options)[:1]):
@@ -211,7 +212,7 @@ def test_an_own_stream_uses_the_given_options(vectors, judge, own, judge_stream,
     if options != "greedy":
         own.require_uniforms()
     course = own.course(vectors, options, DISTINCT)
-    if options in ("penalty", "filtered"):
+    if options in ("penalty", "filtered") and len(course.ids) > FEW:
         for name, other in ignored(course.options).items():
             judge.equal(f"ids show an ignored {name}", course.shows(other) > 0, True)
     for utterance in (*own.ends(vectors, options)[:1], *own.cuts(vectors, options)[:1]):

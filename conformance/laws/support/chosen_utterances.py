@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 CONTROL_IDS = 4  # [UNK], [TEXT], [START] and [STOP] are not chosen as tokens
 CANDIDATES = 8  # ids with the widest intervals, among which a token is chosen
-TEMPERATURES = (4.0, 8.0, 16.0, 32.0, 64.0)
+TEMPERATURES = (4.0, 8.0, 16.0, 32.0, 64.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,14 @@ def _tied_at_top_k(
     return float(weights[-1] / weights.sum())
 
 
+def logit_error(vectors: Vectors) -> float:
+    """How far two logits of one backend that must agree may be apart, but for one in many."""
+    return 4 * vectors.own_limit("step logits").rms
+
+
 def safe_temperature(vectors: Vectors, stop: int) -> float:
     """The lowest temperature at which [STOP] can be drawn safely after any golden id."""
-    error = vectors.own_limit("step logits").worst
+    error = logit_error(vectors)
     logits = vectors.arrays["step logits"].reshape(-1, vectors.config.language_model.vocab_size)
     for temperature in TEMPERATURES:
         options = SamplingOptions(temperature, 1.0, 0, 1.0)
@@ -201,10 +206,11 @@ def safe_temperature(vectors: Vectors, stop: int) -> float:
 
 def option_sets(temperature: float) -> dict[str, SamplingOptions]:
     """Options for courses; no option of `filtered` has its default value."""
+    penalty = 1 + temperature / 8  # its effect is divided by the temperature
     return {
         "all ids": SamplingOptions(temperature, 1.0, 0, 1.0),
-        "penalty": SamplingOptions(temperature, 1.0, 0, 1.5),
-        "filtered": SamplingOptions(temperature, 0.9, 40, 1.3),
+        "penalty": SamplingOptions(temperature, 1.0, 0, penalty),
+        "filtered": SamplingOptions(temperature, 0.9, 40, penalty),
         "narrow": SamplingOptions(0.3, 0.5, 0, 1.2),  # often one id alone is left
         "greedy": SamplingOptions(0.0, 1.0, 0, 1.2),
     }

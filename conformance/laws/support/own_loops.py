@@ -17,6 +17,7 @@ from conformance.laws.support.alignment import judge_samples
 from conformance.laws.support.chosen_utterances import (
     Course,
     Utterance,
+    logit_error,
     option_sets,
     safe_temperature,
 )
@@ -79,7 +80,10 @@ class OwnLoops:
         key = options, row, prompt_length
         if key not in self._courses or self._courses[key].asked < count:
             self._courses[key] = self._begin(vectors, options, count, row, prompt_length)
-        return self._courses[key]
+        course = self._courses[key]
+        if not course.ids and not course.stops:
+            raise NotDeclared("every id may change within the limit of the logits' errors")
+        return course
 
     def _begin(
         self, vectors: Vectors, options: str, count: int, row: int, prompt_length: int
@@ -97,7 +101,7 @@ class OwnLoops:
         if not self._options:
             stop = self.backend.config.language_model.eos_token_id
             self._options = option_sets(safe_temperature(vectors, stop))
-        error = vectors.own_limit("step logits").worst
+        error = logit_error(vectors)
         return Course(self.backend, prompt, self._options[options], count, error, seed)
 
     def ends(self, vectors: Vectors, options: str) -> list[Utterance]:
