@@ -12,6 +12,7 @@ from conformance.laws.support.coverage import share
 from conformance.laws.support.own_loops import (
     DISTINCT,
     LIMITS,
+    LONGEST_CASES,
     Limited,
     OwnLoops,
     joined,
@@ -45,6 +46,12 @@ BATCH, LIMIT = 33, 20  # prompts of a batch, and their new tokens
 @pytest.fixture(scope="session")
 def own(backend):
     return OwnLoops(backend)
+
+
+@pytest.fixture
+def longest(request, own, vectors):
+    """The utterances up to the limits of the model that the model under test takes."""
+    return own.longest(vectors, share(request, LONGEST_CASES) or LONGEST_CASES[:1])
 
 
 @pytest.fixture
@@ -117,8 +124,8 @@ def test_an_own_synthesize_ends_at_the_chosen_step(vectors, judge, own, synthesi
 
 
 @pytest.mark.requirement("GE-16")
-def test_an_own_synthesize_reaches_the_limits_of_the_model(vectors, judge, own, synthesize, model):
-    judge_limits(judge, synthesize, stated_positions(model), own.longest(vectors))
+def test_an_own_synthesize_reaches_the_limits_of_the_model(judge, synthesize, longest, model):
+    judge_limits(judge, synthesize, stated_positions(model), longest)
 
 
 def judge_answer(judge, own, stages, vectors, utterance, answer, name):
@@ -175,10 +182,8 @@ def test_an_own_synthesize_gives_the_samples_of_any_number_of_tokens(
 
 
 @pytest.mark.requirement("SY-14")
-def test_an_own_synthesize_gives_the_samples_of_the_longest_utterances(
-    vectors, own, judge_synthesize
-):
-    for utterance in own.longest(vectors):
+def test_an_own_synthesize_gives_the_samples_of_the_longest_utterances(judge_synthesize, longest):
+    for utterance in longest:
         judge_synthesize(utterance)
 
 
@@ -250,8 +255,8 @@ def test_an_own_stream_equals_the_decoded_utterance_for_any_number_of_tokens(
 
 
 @pytest.mark.requirement("ST-08")
-def test_an_own_stream_equals_the_longest_decoded_utterances(vectors, own, judge_stream):
-    for utterance in own.longest(vectors):
+def test_an_own_stream_equals_the_longest_decoded_utterances(judge_stream, longest):
+    for utterance in longest:
         judge_stream(utterance, CHUNK)
 
 
@@ -277,7 +282,7 @@ def test_an_own_stream_delivers_samples_before_its_last_token(vectors, judge, ow
 def test_chunks_of_an_own_stream_have_about_the_requested_size(
     stages, vectors, judge, own, stream, chunk_size
 ):
-    utterance = own.streamed(vectors, TOKENS)
+    utterance = own.streamed(vectors, 8 * chunk_size)
     per_token = stages.config.decoder.samples_per_token
     chunks = list(stream(*utterance.arguments, chunk_size))
     for chunk in chunks:

@@ -27,7 +27,9 @@ from soprano.checkpoint.config_json import read_json
 from soprano.stages import Stages
 
 DISTINCT = 40  # tokens at which every known convention gives other samples
-LONGEST, LONG_PROMPT = 512, 512  # new tokens, and ids of a prompt: the limits of the family
+LONGEST = 512  # new tokens
+# Ids of a prompt (0: of a golden one), and how an utterance with the most new tokens ends.
+LONGEST_CASES = ((512, "length"), (0, "stop"), (0, "length"), (512, "stop"))
 ENDS = ((DISTINCT, 64), (0, 1), (0, 2), (1, 2), (0, 7), (1, 7), (6, 7))  # [STOP] and the limit
 CUTS = (DISTINCT, 1, 2, 7)  # tokens at the limit
 # Short greedy utterances that end by [STOP] are searched for among so many prompts.
@@ -126,16 +128,16 @@ class OwnLoops:
             return utterance
         return course.cut(count)
 
-    def longest(self, vectors: Vectors) -> Iterator[Utterance]:
-        """Utterances up to the limits of the family, or of the backend."""
-        for length, most in ((0, LONGEST), (LONG_PROMPT, LONGEST)):
+    def longest(self, vectors: Vectors, cases: Sequence[tuple[int, str]]) -> Iterator[Utterance]:
+        """Utterances up to the limits of the family, or of the backend; see `LONGEST_CASES`."""
+        for length, finish in cases:
             room = self.backend.capabilities.max_length
             if room is not None and length >= room:
                 length = room - DISTINCT
-            course = self._longest_course(vectors, most, length)
-            if utterance := course.cut(len(course.ids)):
-                yield utterance
-            if utterance := course.ending(len(course.ids) - 1, len(course.ids)):
+            course = self._longest_course(vectors, LONGEST, length)
+            count = len(course.ids)
+            utterance = course.ending(count - 1, count) if finish == "stop" else course.cut(count)
+            if utterance := utterance or course.cut(count):
                 yield utterance
 
     def _longest_course(self, vectors: Vectors, count: int, length: int) -> Course:
@@ -167,7 +169,7 @@ class OwnLoops:
     def streamed(self, vectors: Vectors, count: int) -> Utterance:
         """A long utterance."""
         course = self._longest_course(vectors, count, 0)
-        utterance = course.cut(len(course.ids))
+        utterance = course.cut(min(count, len(course.ids)))
         if utterance is None or len(utterance.ids) < count // 2:
             raise NotDeclared(f"no utterance of {count // 2} tokens can be chosen")
         return utterance
