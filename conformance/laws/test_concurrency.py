@@ -8,6 +8,7 @@ import pytest
 from conformance.golden.inputs import hidden_pool, sequence
 from conformance.golden.observations import prefill_one
 from conformance.judging.skips import NotDeclared
+from conformance.laws.support.agreement import judge_same
 from conformance.laws.support.coverage import share
 from conformance.laws.support.interleaving import STEPS, TOKENS, concurrently, decoded, farthest
 from soprano.config import SamplingOptions
@@ -43,11 +44,7 @@ def judge_value(judge, vectors, quantity, repeated, expected):
         return
     what = quantity.split()[-1]
     limit = vectors.own_limit(f"step {what}" if what in ("logits", "hidden") else what)
-    actual = farthest(repeated, expected)
-    if expected.size:
-        judge.close(quantity, actual, expected, limit)
-    else:
-        judge.shape(quantity, actual, expected.shape)
+    judge_same(judge, quantity, farthest(repeated, expected), expected, limit)
 
 
 @pytest.fixture

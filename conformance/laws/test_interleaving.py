@@ -10,6 +10,7 @@ from conformance.golden.inputs import hidden_pool, sequence
 from conformance.golden.observations import prefill_and_step, prefill_one
 from conformance.golden.packs import fixture_models
 from conformance.judging.skips import NotDeclared
+from conformance.laws.support.agreement import judge_same
 from conformance.laws.support.coverage import share
 from conformance.laws.support.interleaving import TOKENS, other_weights, uses
 from conformance.laws.support.invalid_calls import (
@@ -180,7 +181,7 @@ def judge_model(judge, vectors, kind, one, two, ids, hidden, outputs):
             expected = expected[:, ::-1]
         limit = vectors.own_limit(what if what in ("spectrum", "samples") else f"step {what}")
         if what != "samples" or kind == KINDS[0]:
-            judge.close(f"{kind}: {quantity}", actual, expected, limit)
+            judge_same(judge, f"{kind}: {quantity}", actual, np.ascontiguousarray(expected), limit)
 
 
 OPTIONS = SamplingOptions(0.9, 0.95, 0, 1.2)
@@ -223,7 +224,7 @@ def judge_stream(judge, vectors, start_stream):
 
     def close(name, number, chunks):
         limit = vectors.own_limit("samples")
-        judge.waveform(f"{name}: samples", np.concatenate(list(chunks)), alone[number], limit)
+        judge_same(judge, f"{name}: samples", np.concatenate(list(chunks)), alone[number], limit)
 
     return close
 
