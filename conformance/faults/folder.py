@@ -183,7 +183,7 @@ def shapes_not_looked_at(subject: Subject) -> Subject:
     return subject
 
 
-@fault(FOLDER, "EX-01", blame=("EX", "LM", "CA"))
+@fault(FOLDER, "EX-01", blame=("CK", "EX", "LM", "CA"))
 def batch_of_one_baked_in(subject: Subject) -> Subject:
     """The exporter traced a batch of one, and the graph has this size as a constant."""
     from soprano.onnx_graphs.writer import Graph
@@ -197,7 +197,7 @@ def batch_of_one_baked_in(subject: Subject) -> Subject:
     return subject
 
 
-@fault(FOLDER, "EX-02", hard=True, blame=("EX",))
+@fault(FOLDER, "EX-02", hard=True, blame=("CK", "EX"))
 def manifest_bears_the_time(subject: Subject) -> Subject:
     """The manifest contains the time of the export, so that no two exports are equal."""
     from soprano.export import bundle

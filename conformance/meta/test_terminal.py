@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def test_a_port_that_fails_everywhere_fits_on_a_screen(tmp_path):
     command += ["--model", "v11", "--only-model"]
     for name in ("TX-01", "TX-02", "TX-03", "LM-01", "LM-02", "DE-01", "SY-01"):
         command += ["--requirement", name]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert result.returncode == 1, result.stdout
     assert len(result.stdout.splitlines()) <= 40, result.stdout
     assert "LM-01    fail       prefill logits: " in result.stdout
