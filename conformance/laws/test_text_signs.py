@@ -146,6 +146,7 @@ test_operators_of_code_are_words_or_pauses = law_from_pairs(
         ("a == b", "a equals b."),
         ("a === b", "a equals b."),
         ("a && b", "a and b."),
+        ("a && !b || !c", "a and not b or not c."),
         ("a || b", "a or b."),
         ("if (!done)", "if, not done."),
         ("a -> b", "a, b."),

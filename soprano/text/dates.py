@@ -47,7 +47,8 @@ def _time(match: Match) -> str:
         return f"{hours} {_clock(minutes, '')}"
     if int(hours) > 12:
         return f"{hours} minutes"
-    return f"{hours} o'clock" if hours != "0" else "0"
+    followed = match.string[match.end() : match.end() + 1].isalpha()
+    return f"{hours} o'clock{' ' * followed}" if hours != "0" else "0"
 
 
 def _times(match: Match) -> str:

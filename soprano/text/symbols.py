@@ -30,7 +30,7 @@ CODE_RULES = (
     rule("equal", r"(?<![=!<>])={2,3}(?!=)|(?<=[\w ]):=", " = "),
     rule("and", r" ?&& ?", " and "),
     rule("or", r"(?<=[\w)\]]) ?\|\| ?", " or "),
-    rule("not", r"(?<=[(|])!(?=[A-Za-z_(])", "not "),
+    rule("not", r"(?:(?<=[(|])|(?<= or )|(?<= and ))!(?=[A-Za-z_(])", "not "),
     rule("scope", r"(?<=\w)::(?=\w)", " "),
     rule("sharp", r"\b([A-Z])#(?!\w)", r"\1 sharp"),
     rule("hash", r"(?<=[a-z]) #(?= [a-z])", " hash"),
