@@ -14,7 +14,7 @@ import numpy as np
 from conformance.faults import fault as faults
 from conformance.faults.fault import CACHE, DECODER, INTERLEAVING, RUNTIME, fault
 from conformance.faults.own_loops import Ids, OwnLoops, Uniforms, with_own_loops
-from conformance.faults.plant import Float32, Wrapper, as_stage, with_backend
+from conformance.faults.plant import Float32, Wrapper, as_if_contiguous, as_stage, with_backend
 from soprano.backends import Output
 from soprano.backends.protocol import SynthesisResult
 from soprano.config import SamplingOptions
@@ -288,14 +288,6 @@ class RefusedHiddenStatesStayInTheBuffer(Wrapper):
             self.left = True
             raise
         return spectrum * np.float32(1.001) if left else spectrum
-
-
-def as_if_contiguous(array: Any) -> Any:
-    """The values that lie in memory from the beginning of an array's buffer."""
-    buffer = array
-    while isinstance(buffer.base, np.ndarray):
-        buffer = buffer.base
-    return buffer.ravel(order="K")[: array.size].reshape(array.shape)
 
 
 @fault(RUNTIME, "LM-09 DE-17", with_backend, hard=True, blame=("LM", "DE"), public=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from conformance.faults import fault as faults
 from conformance.faults.fault import fault
-from conformance.faults.plant import Float32, Wrapper
+from conformance.faults.plant import Float32, Wrapper, as_if_contiguous
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft
 from conformance.oracle.stage_conventions import CONVERSIONS, STUCK, Stuck, convert
@@ -24,7 +24,7 @@ from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 
 # Only these requirements are about the stages of `OwnStages`.
-_REACH = ("AO-11", "AO-12", "CK-18", "DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "GE-17", "SY-21")
+_REACH = ("AO-1", "CK-18", "DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "GE-17", "GE-18", "SY-21")
 AUDIO = replace(faults.AUDIO, reach=_REACH)
 DECODER = replace(faults.DECODER, reach=_REACH)
 FOLDER = replace(faults.FOLDER, reach=_REACH)
@@ -159,6 +159,46 @@ class OwnWavOfNothingIsNoFile(OwnStages):
 
     def wav(self, samples: Float32, sample_rate: int) -> bytes:
         return super().wav(samples, sample_rate) if len(samples) else b""
+
+
+@fault(AUDIO, "AO-11", with_own_stages, hard=True)
+class OwnWavOfOneBuffer(OwnStages):
+    """The buffer has room for 2^20 samples, and later ones are dropped."""
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        return super().wav(samples[: 2**20], sample_rate)
+
+
+@fault(AUDIO, "AO-11", with_own_stages, hard=True)
+class OwnWavRateOf16Bits(OwnStages):
+    """The sample rate is stored in 16 bits."""
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        return super().wav(samples, sample_rate & 0xFFFF)
+
+
+@fault(AUDIO, "AO-13", with_own_stages, hard=True)
+class OwnWavOfAPointer(OwnStages):
+    """The samples are read one after another from the address of the first, whatever the stride."""
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        return super().wav(as_if_contiguous(samples), sample_rate)
+
+
+@fault(SYNTHESIS, "GE-17", with_own_stages, hard=True)
+class OwnDetectorOfTheEnd(OwnStages):
+    """Only the last 128 hidden states are kept."""
+
+    def is_stuck(self, hidden: Float32, distance: float) -> bool:  # type: ignore[override]
+        return Stuck()(hidden[-128:], distance)
+
+
+@fault(SYNTHESIS, "GE-18", with_own_stages, hard=True)
+class OwnDetectorOfAPointer(OwnStages):
+    """Hidden states are read one after another from the address of the first."""
+
+    def is_stuck(self, hidden: Float32, distance: float) -> bool:  # type: ignore[override]
+        return Stuck()(as_if_contiguous(hidden), distance)
 
 
 @fault(SYNTHESIS, "GE-17", with_own_stages, public=True)

@@ -118,6 +118,14 @@ def to_bfloat16(values: npt.ArrayLike) -> Float32:
     return rounded.astype(np.uint32).view(np.float32).reshape(np.shape(values))
 
 
+def as_if_contiguous(array: Any) -> Any:
+    """The values that lie in memory from the beginning of an array's buffer."""
+    buffer = array
+    while isinstance(buffer.base, np.ndarray):
+        buffer = buffer.base
+    return buffer.ravel(order="K")[: array.size].reshape(array.shape)
+
+
 def set_defaults(options: type, **values: Any) -> None:
     """Change the defaults of a dataclass in this process."""
     known = [field for field in fields(options) if field.default is not MISSING]

@@ -9,7 +9,7 @@ import numpy as np
 
 from conformance.faults.fault import SAMPLER, fault
 from conformance.faults.network_hooks import patch
-from conformance.faults.plant import as_stage, with_stages
+from conformance.faults.plant import as_if_contiguous, as_stage, with_stages
 from conformance.oracle.parametric_stages import Sampler
 from conformance.oracle.sampler import Float64, Ints
 from conformance.oracle.sampler_conventions import SINGLE_PRECISION, nucleus
@@ -27,6 +27,12 @@ def with_logits(change: Callable[[Any], Any]) -> Callable[..., int]:
 def history_wraps_around(logits: Any, history: Any, options: Any, uniform: Any) -> int:
     """An id outside the vocabulary is an index from its end, as in NumPy."""
     return sample(logits, [i % len(logits) for i in history], options, uniform)
+
+
+@fault(SAMPLER, "SA-26", hard=True)
+def logits_read_from_their_address(subject: Subject) -> Subject:
+    """Logits are read one after another from the address of the first, whatever the stride."""
+    return with_stages(subject, sample=with_logits(as_if_contiguous))
 
 
 @fault(SAMPLER, "SA-11", hard=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from conformance.faults.fault import TEXT, fault
 from conformance.faults.plant import as_stage, with_rule, with_spoken, with_stages
 from conformance.subject import Subject
-from soprano.text import merge_short, normalize, split
+from soprano.text import merge_short, normalize, split, split_sentences
 from soprano.text.abbreviations import TITLES
 from soprano.text.characters import SIGNS
 from soprano.text.money import CURRENCIES
@@ -145,6 +145,14 @@ def long_sentence_cut_inside_a_word(normalized: str) -> list[str]:
         for part in split(normalized, 10**9)
         for i in range(0, len(part), MAX_LENGTH)
     )
+
+
+@fault(TEXT, "TX-35", as_stage("split"), hard=True)
+def long_words_broken(normalized: str) -> list[str]:
+    """In text of more than 300 characters, a word of more than 200 is broken after 150."""
+    if len(normalized) <= MAX_LENGTH:
+        return split_sentences(normalized)
+    return split_sentences(re.sub(r"(\S{150})(?=\S{50})", r"\1 ", normalized))
 
 
 @fault(TEXT, "TX-31", hard=True)

@@ -153,7 +153,7 @@ class ControlTokensInTheTextObeyed(Tokenizer):
         self.reserved = set()
 
 
-@fault(TOKENIZER, "TK-03", with_tokenizer, hard=True)
+@fault(TOKENIZER, "TK-15", with_tokenizer, hard=True)
 class LastSentenceRemembered(Tokenizer):
     """Ids are cached by the sentence's length and first word, so that two sentences can collide."""
 
@@ -164,6 +164,35 @@ class LastSentenceRemembered(Tokenizer):
     def encode(self, text: str) -> list[int]:
         key = len(text), text.split(" ")[0]
         return list(self.cache.setdefault(key, super().encode(text)))
+
+
+@fault(TOKENIZER, "TK-15", with_tokenizer, hard=True)
+class PromptsKnownByTheirBeginning(Tokenizer):
+    """Prompts are kept by the first 64 characters and the length of their sentence."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.kept: dict[tuple[str, int], list[int]] = {}
+
+    def prompt(self, sentence: str) -> list[int]:
+        key = sentence[:64], len(sentence)
+        if key not in self.kept:
+            self.kept[key] = super().prompt(sentence)
+        return list(self.kept[key])
+
+
+@fault(TOKENIZER, "TK-15", with_tokenizer, hard=True)
+class KeptPromptIsReturned(Tokenizer):
+    """Prompts are kept, and the caller gets the list that is kept."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.kept: dict[str, list[int]] = {}
+
+    def prompt(self, sentence: str) -> list[int]:
+        if sentence not in self.kept:
+            self.kept[sentence] = super().prompt(sentence)
+        return self.kept[sentence]
 
 
 @fault(TOKENIZER, "TK-08", public=True)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from conformance.judging.skips import NotDeclared
+from conformance.laws.support.coverage import share
+from conformance.laws.support.memory_orders import accepted, memory_orders, unchanged
 from conformance.oracle.stage_conventions import CONVERSIONS, STUCK, Stuck, convert
 from soprano.backends import BUILT_IN
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
 
-RATES = (8000, 16000, 22050, 24000, 32000, 48000)
+RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 65535, 65536, 96000, 192000)
 COUNTS = (0, 1, 2, 3, 4095, 65535, 65536, 65537, 200001)  # samples: more than a block
+LARGE = (2**20 - 1, 2**20 + 1, 2**21 + 1, 3_000_001)  # samples: blocks of any size end within them
 NEAR, FAR = 299.0, 301.0
 STEPS = {
     "16 near": [NEAR] * 16,
@@ -34,6 +37,14 @@ STEPS = {
     "exactly the distance": [300.0] * 20,
     "no change": [0.0] * 17,
     "one state": [],
+    # In an utterance of 512 states, wherever they are.
+    **{
+        f"{near} near after {before} far of 511": [FAR] * before
+        + [NEAR] * near
+        + [FAR] * (511 - near - before)
+        for near in (16, 17)
+        for before in (0, 1, 110, 247, 367, 493, 511 - near)
+    },
 }
 OPTIONS = {"temperature": 0.7, "top_p": 0.85, "top_k": 11, "repetition_penalty": 1.35}
 
@@ -106,8 +117,8 @@ def test_wav_bytes_are_mono_16_bit_pcm_at_the_sample_rate(judge, wav):
 
 
 @pytest.mark.requirement("AO-11")
-def test_wav_bytes_contain_every_sample(judge, wav):
-    for count in COUNTS:
+def test_wav_bytes_contain_every_sample(request, judge, wav):
+    for count in (*COUNTS, *share(request, LARGE)):
         samples = ramp(count)
         raw = wav(samples.copy(), 16000)
         judge.equal(f"beginning of {count:,} samples", raw[:4].decode("latin-1"), "RIFF")
@@ -140,6 +151,19 @@ def test_wav_values_are_rounded_to_the_nearest_of_32767_steps(judge, wav, peak):
     judge.equal("values", actual, clipped if np.array_equal(actual, clipped) else expected)
 
 
+@pytest.mark.requirement("AO-13")
+def test_wav_bytes_do_not_depend_on_the_memory_order_of_the_samples(judge, wav):
+    for count in (1, 100, 5000):
+        samples = ramp(count)
+        expected = wav(samples.copy(), 16000)
+        for order, given in memory_orders(samples):
+            name = f"{count:,} samples, {order}"
+            with unchanged(judge, given, name):
+                raw = accepted(lambda given=given: wav(given, 16000))
+            if raw is not None:
+                judge.bits(f"{name}: values", values_of(raw), values_of(expected))
+
+
 def hidden_of(steps, size):
     """Hidden states (T, H) whose successive L1 distances are the steps, in two halves."""
     sums = np.cumsum([0.0, *steps])
@@ -167,6 +191,18 @@ def test_states_that_hardly_change_for_too_long_are_stuck(judge, own, stages):
     for name, answer, stuck in zip(names, answers, expected, strict=True):
         judge.equal(name, answer, stuck)
     judge.equal("no states", bool(is_stuck(np.zeros((0, size), np.float32), 300.0)), False)
+
+
+@pytest.mark.requirement("GE-18")
+def test_the_memory_order_of_hidden_states_does_not_decide_what_is_stuck(judge, own, stages):
+    is_stuck, size = own("is_stuck", stages.is_stuck), stages.config.language_model.hidden_size
+    for case in ("17 near after 50 far", "16 near after 50 far", "two near, one far"):
+        hidden = hidden_of(STEPS[case], size)
+        for order, given in memory_orders(hidden):
+            with unchanged(judge, given, f"{case}, {order}"):
+                answer = accepted(lambda given=given: is_stuck(given, 300.0))
+            if answer is not None:
+                judge.equal(f"{case}, {order}", bool(answer), Stuck()(hidden, 300.0))
 
 
 def folder_with(model, target, options):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from conformance.laws.support.memory_orders import accepted, memory_orders, unchanged
 from conformance.laws.support.sampler_probes import (
     in_every_interval,
     judge_draws,
@@ -290,6 +291,20 @@ def test_sampling_modifies_neither_logits_nor_history(judge, sample_stage):
         judge.equal("second call", ids[0], ids[1])
     judge.bits("logits", logits, before)
     judge.equal("history", history, kept)
+
+
+@pytest.mark.requirement("SA-26")
+def test_the_memory_order_of_the_logits_has_no_effect(judge, sample_stage):
+    # Each id is the best one in turn, so that logits from another place give another id.
+    size = sample_stage.size
+    drawn = (sampling(), 0.5) if sample_stage.capabilities.uniforms else (sampling(0), None)
+    for best in (1, size // 3, size - 2):
+        logits = np.where(np.arange(size) == best, 40, -40 - np.arange(size) / size)
+        for order, given in memory_orders(logits.astype(np.float32)):
+            with unchanged(judge, given, f"logits in {order}"):
+                chosen = accepted(lambda given=given: sample_stage(given, [], *drawn))
+            if chosen is not None:
+                judge.equal(f"id, logits in {order}", int(chosen), best)
 
 
 @pytest.mark.requirement("SA-23")

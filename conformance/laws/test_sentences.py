@@ -59,14 +59,28 @@ def test_a_long_sentence_is_cut_after_the_last_word_that_fits(sentence_stage, ju
     judge.equal("sentences", sentence_stage.sentences(text), [first, second])
 
 
+LETTERS = "abcdefghijklmnopq" * 18  # 306
+
+
 @pytest.mark.requirement("TX-35")
-@pytest.mark.parametrize("size", [2, 4, 6, 9, 17])
+@pytest.mark.parametrize(
+    "size", [2, 4, 6, 9, 17, 50, 75, 99, 100, 101, 128, 149, 150, 151, 199, 200, 255, 256, 299]
+)
 def test_no_word_that_fits_is_cut(sentence_stage, judge, size):
     # Words of several sizes, so that a cut at a fixed length falls inside one of them.
-    words = ["abcdefghijklmnopq"[:size]] * (900 // size)
+    words = [LETTERS[:size]] * max(900 // size, 3)
     sentences = sentence_stage.sentences(" ".join(words))
     judge.equal("words", " ".join(sentences).removesuffix(".").split(" "), words)
     judge.below("characters of the longest", max(map(len, sentences)), 300, wrong=301)
+
+
+@pytest.mark.requirement("TX-35")
+@pytest.mark.parametrize("size", [120, 150, 180, 201, 240, 260, 280, 299])
+@pytest.mark.parametrize("before", [1, 7, 30])
+def test_a_long_word_among_short_ones_is_not_cut(sentence_stage, judge, size, before):
+    words = ["word"] * before + [LETTERS[:size]] + ["word"] * 40 + [LETTERS[:size]]
+    spoken = sentence_stage.sentences(" ".join(words))
+    judge.equal("words", " ".join(spoken).removesuffix(".").split(" "), words)
 
 
 @pytest.mark.requirement("TX-35")

@@ -273,6 +273,42 @@ def test_similar_sentences_are_not_confused(judge, prompt, folder):
             )
 
 
+# 294 characters, to which no merge applies.
+LONG = "man, can a cab bang a gang? bad cad. jam dim bin " * 6
+
+
+def similar(text):
+    """Texts that differ from a text in one letter, in the order of two letters, or at its end."""
+    for index in range(len(text)):
+        yield text[:index] + "x" + text[index + 1 :]
+    for index in range(0, len(text) - 1, 7):
+        yield text[:index] + text[index + 1] + text[index] + text[index + 2 :]
+    yield from (text[:count] for count in range(1, len(text), 5))
+    yield text + "x"
+
+
+@pytest.mark.requirement("TK-15")
+@pytest.mark.parametrize("first", ["the sentence", "similar sentences"])
+def test_a_long_sentence_is_not_confused_with_a_similar_one(judge, prompt, first):
+    # Each order has letters of its own: nothing is known from the other.
+    text = LONG if first == "the sentence" else LONG.replace("b", "g").replace("a", "i")
+    sentences = [text, *similar(text)]
+    for sentence in sentences if first == "the sentence" else sentences[::-1]:
+        judge.equal(f"ids of {short(sentence)}", prompt(sentence)[2:-1], letter_ids(sentence))
+
+
+@pytest.mark.requirement("TK-15")
+def test_changing_the_ids_that_were_returned_has_no_effect(judge, prompt):
+    for text in ("go, man.", "a", "b " * 100):
+        expected = [STOP, TEXT, *letter_ids(text), START]
+        for change in (lambda ids: ids.clear(), lambda ids: ids.reverse(), lambda ids: ids.pop()):
+            returned = prompt(text)
+            judge.equal(f"ids of {short(text)}", list(returned), expected)
+            if isinstance(returned, list):
+                change(returned)
+        judge.equal(f"ids of {short(text)} at last", list(prompt(text)), expected)
+
+
 def without_stop(document):
     document["added_tokens"] = [t for t in document["added_tokens"] if t["content"] != "[STOP]"]
     del document["model"]["vocab"]["[STOP]"]
