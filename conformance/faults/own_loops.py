@@ -252,6 +252,53 @@ class OwnLastIdLost(OwnLoops):
             yield Token(0, None, None, "length") if token.finish == "length" else token
 
 
+def without_repetition(tokens: Iterator[Token], longest: int = 11) -> Iterator[Token]:
+    """Tokens, of which the 12th of a run of equal ids ends the utterance."""
+    run: list[int | None] = []
+    for token in tokens:
+        run = [*run, token.id] if token.id in run else [token.id]
+        if len(run) > longest:
+            yield replace(token, finish="length")
+            return
+        yield token
+
+
+@fault(LOOP, "GE-16", with_own_loops, hard=True)
+class OwnGuardAgainstRepetition(OwnLoops):
+    """An utterance ends after 12 equal ids, as if they were the last."""
+
+    def synthesize(self, *arguments: Any) -> SynthesisResult:
+        guarded = type(self)(self.inner, self.stages)
+        guarded.tokens = lambda *given: without_repetition(self.tokens(*given))  # type: ignore[method-assign]
+        return OwnLoops.synthesize(guarded, *arguments)
+
+
+@fault(STREAMING, "ST-08", with_own_loops, hard=True)
+class OwnStreamDropsPromptIds(OwnLoops):
+    """A stream skips the states of control ids and of ids that are in the prompt."""
+
+    def stream(self, ids: Ids, *arguments: Any) -> Iterator[Float32]:
+        silent, tokens = {0, 1, 2, *ids}, self.tokens(ids, *arguments[:-1])
+        states = [t.hidden for t in tokens if t.hidden is not None and t.id not in silent]
+        yield self.vocode(np.array(states).reshape(len(states), -1))
+
+
+@fault(BATCHING, "BA-06", with_own_loops, hard=True)
+class OwnBatchEndsLoops(OwnLoops):
+    """In a batch, a row ends when its last eight ids repeat the eight before."""
+
+    def synthesize_batch(self, *arguments: Any) -> list[SynthesisResult]:
+        results = super().synthesize_batch(*arguments)
+        return [self.shortened(result) for result in results]
+
+    def shortened(self, result: SynthesisResult) -> SynthesisResult:
+        for end in range(16, len(result.ids)):
+            if result.ids[end - 16 : end - 8] == result.ids[end - 8 : end]:
+                count = (end - 1) * self.stages.config.decoder.samples_per_token
+                return SynthesisResult(result.ids[:end], result.samples[:count], "length")
+        return result
+
+
 @fault(STREAMING, "ST-10", with_own_loops, public=True)
 class OwnStreamWaitsForTheEnd(OwnLoops):
     """A stream is one chunk, which comes after the last token."""

@@ -1,4 +1,4 @@
-"""SA, GE, SY and ST: the `synthesize` and `stream` that a port implements itself."""
+"""SA, GE, SY, ST and BA: the loops that a port implements itself."""
 
 from time import perf_counter
 
@@ -10,12 +10,16 @@ from conformance.laws.support.alignment import tolerance
 from conformance.laws.support.chosen_utterances import ignored
 from conformance.laws.support.coverage import share
 from conformance.laws.support.own_loops import (
+    COUNTS,
     DISTINCT,
+    FEW,
     LIMITS,
     LONGEST_CASES,
+    REPEATED,
+    SAMPLED,
     Limited,
-    OwnLoops,
     joined,
+    own_loops,
     stated_positions,
 )
 from conformance.oracle.utterance_conventions import (
@@ -26,32 +30,28 @@ from conformance.oracle.utterance_conventions import (
 )
 from soprano.backends import SynthesisResult
 
-SAMPLED = ("all ids", "penalty", "filtered", "narrow")
-COUNTS = (
-    *range(1, 66),
-    100,
-    127,
-    128,
-    129,
-    200,
-)  # tokens: more than the ring buffer of a port holds
 CHUNKS = (8, 1, 2, 7, 31, 64, 100, 600)  # tokens; the last is more than an utterance has
 TOKENS, CHUNK = 256, 32  # of the stream that is timed
 TRIES = 3
-FEW = 8  # ids, among which an ignored option may not show
 PASSED = ("prompt", "uniforms")
 BATCH, LIMIT = 33, 20  # prompts of a batch, and their new tokens
 
 
 @pytest.fixture(scope="session")
 def own(backend):
-    return OwnLoops(backend)
+    return own_loops(backend)
 
 
 @pytest.fixture
 def longest(request, own, vectors):
     """The utterances up to the limits of the model that the model under test takes."""
-    return own.longest(vectors, share(request, LONGEST_CASES) or LONGEST_CASES[:1])
+    return own.longest(vectors, request)
+
+
+@pytest.fixture
+def repetitive(request, own, vectors):
+    """The utterances that repeat themselves that the model under test takes."""
+    return own.repetitive(vectors, request)
 
 
 @pytest.fixture
@@ -64,6 +64,12 @@ def synthesize(own, judge):
 def stream(own, judge):
     own.require("stream")
     return own.backend.stream
+
+
+@pytest.fixture
+def synthesize_batch(own, judge):
+    own.require("synthesize_batch")
+    return own.backend.synthesize_batch
 
 
 def with_stop(stages, ids, finish):
@@ -128,6 +134,11 @@ def test_an_own_synthesize_reaches_the_limits_of_the_model(judge, synthesize, lo
     judge_limits(judge, synthesize, stated_positions(model), longest)
 
 
+@pytest.mark.requirement("GE-16")
+def test_an_own_synthesize_gives_ids_that_repeat_themselves(judge, synthesize, repetitive, model):
+    judge_limits(judge, synthesize, stated_positions(model), repetitive)
+
+
 def judge_answer(judge, own, stages, vectors, utterance, answer, name):
     """Judge an answer of `synthesize`; its samples by the ids that it has."""
     with judge.together():
@@ -184,6 +195,14 @@ def test_an_own_synthesize_gives_the_samples_of_any_number_of_tokens(
 @pytest.mark.requirement("SY-14")
 def test_an_own_synthesize_gives_the_samples_of_the_longest_utterances(judge_synthesize, longest):
     for utterance in longest:
+        judge_synthesize(utterance)
+
+
+@pytest.mark.requirement("SY-14")
+def test_an_own_synthesize_gives_the_samples_of_ids_that_repeat_themselves(
+    judge_synthesize, repetitive
+):
+    for utterance in repetitive:
         judge_synthesize(utterance)
 
 
@@ -260,6 +279,12 @@ def test_an_own_stream_equals_the_longest_decoded_utterances(judge_stream, longe
         judge_stream(utterance, CHUNK)
 
 
+@pytest.mark.requirement("ST-08")
+def test_an_own_stream_equals_decoded_utterances_that_repeat_themselves(judge_stream, repetitive):
+    for utterance, chunk_size in zip(repetitive, CHUNKS, strict=False):
+        judge_stream(utterance, chunk_size)
+
+
 @pytest.mark.requirement("ST-10")
 def test_an_own_stream_delivers_samples_before_its_last_token(vectors, judge, own, stream):
     utterance = own.streamed(vectors, TOKENS)
@@ -298,15 +323,28 @@ def test_chunks_of_an_own_stream_have_about_the_requested_size(
 @pytest.mark.requirement("BA-06")
 @pytest.mark.parametrize("size", [1, 2, 3, 8, BATCH])
 def test_an_own_batch_gives_each_prompt_what_it_has_unbatched(
-    request, stages, vectors, judge, own, size
+    request, stages, vectors, judge, own, synthesize_batch, size
 ):
-    own.require("synthesize_batch")
-    if size == BATCH and not share(request, CHUNKS):
+    if size == BATCH and not share(request, LONGEST_CASES):
         raise NotDeclared("other models of the run take the largest batch")
     utterances = own.batch(vectors, size, LIMIT)
     prompts, uniforms = ([list(getattr(u, part)) for u in utterances] for part in PASSED)
-    answers = own.backend.synthesize_batch(prompts, utterances[0].options, uniforms, LIMIT)
+    answers = synthesize_batch(prompts, utterances[0].options, uniforms, LIMIT)
     judge.equal("answers", len(answers), len(utterances))
     for row, (answer, utterance) in enumerate(zip(answers, utterances, strict=True)):
         name = f"row {row} of {size}, {utterance}"
+        judge_answer(judge, own, stages, vectors, utterance, SynthesisResult(*answer), name)
+
+
+@pytest.mark.requirement("BA-06")
+def test_an_own_batch_gives_ids_that_repeat_themselves(
+    stages, vectors, judge, own, synthesize_batch, repetitive
+):
+    whole = [u for u in repetitive if u.limit == REPEATED and u.options == repetitive[0].options]
+    prompts, uniforms = ([list(getattr(u, part)) for u in whole] for part in PASSED)
+    options = repetitive[0].options
+    answers = synthesize_batch(prompts, options, uniforms, REPEATED)
+    judge.equal("answers", len(answers), len(whole))
+    for row, (answer, utterance) in enumerate(zip(answers, whole, strict=True)):
+        name = f"row {row} of {len(whole)}, {utterance}"
         judge_answer(judge, own, stages, vectors, utterance, SynthesisResult(*answer), name)

@@ -75,6 +75,7 @@ class Course:
         count: int,
         error: float,  # of a logit
         seed: int = 0,  # of the choice
+        wanted: Sequence[int] = (),  # ids to choose, again and again; by default any
     ) -> None:
         self.prompt, self.options, self.asked = list(prompt), options, count
         self.ids: list[int] = []
@@ -82,6 +83,7 @@ class Course:
         self.uniforms: list[float] = []
         self.stops: dict[int, float] = {}  # by step, the uniform that draws [STOP] there
         self._stop, self._error = backend.config.language_model.eos_token_id, error
+        self._wanted = wanted
         self._choice = np.random.default_rng([len(self.prompt), seed])
         most = backend.capabilities.max_length
         count = count if most is None else min(count, most - len(self.prompt))
@@ -117,8 +119,11 @@ class Course:
         widths = stop - start
         if widths[self._stop] > 0:
             self.stops[step] = float(start[self._stop] + stop[self._stop]) / 2
-        widths[[*range(CONTROL_IDS), self._stop]] = 0
-        best = np.argsort(-widths)[:CANDIDATES]
+        if self._wanted:
+            best = np.array([self._wanted[step % len(self._wanted)]])
+        else:
+            widths[[*range(CONTROL_IDS), self._stop]] = 0
+            best = np.argsort(-widths)[:CANDIDATES]
         best = best[widths[best] > 0]
         if not best.size:
             return None
@@ -213,6 +218,7 @@ def option_sets(temperature: float) -> dict[str, SamplingOptions]:
         "filtered": SamplingOptions(temperature, 0.9, 40, penalty),
         "narrow": SamplingOptions(0.3, 0.5, 0, 1.2),  # often one id alone is left
         "greedy": SamplingOptions(0.0, 1.0, 0, 1.2),
+        "greedy without penalty": SamplingOptions(0.0, 1.0, 0, 1.0),  # it often repeats itself
     }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from conformance.golden.inputs import long_sequence
 from conformance.judging.judge import Judge
@@ -15,17 +17,23 @@ from conformance.judging.skips import NotDeclared
 from conformance.judging.vectors import Vectors
 from conformance.laws.support.alignment import judge_samples
 from conformance.laws.support.chosen_utterances import (
+    CONTROL_IDS,
     Course,
     Utterance,
     logit_error,
     option_sets,
     safe_temperature,
 )
+from conformance.laws.support.coverage import share
 from conformance.oracle.utterance_conventions import Utterance as Question
 from soprano.backends import Backend, Float32, SynthesisResult
 from soprano.checkpoint.config_json import read_json
 from soprano.stages import Stages
 
+SAMPLED = ("all ids", "penalty", "filtered", "narrow")  # sets of options
+# Tokens of an utterance: more than the ring buffer of a port holds.
+COUNTS = (*range(1, 66), 100, 127, 128, 129, 200)
+FEW = 8  # ids, among which an ignored option may not show
 DISTINCT = 40  # tokens at which every known convention gives other samples
 LONGEST = 512  # new tokens
 # Ids of a prompt (0: of a golden one), and how an utterance with the most new tokens ends.
@@ -33,6 +41,17 @@ LONGEST_CASES = ((512, "length"), (0, "stop"), (0, "length"), (512, "stop"))
 ENDS = ((DISTINCT, 64), (0, 1), (0, 2), (1, 2), (0, 7), (1, 7), (6, 7))  # [STOP] and the limit
 CUTS = (DISTINCT, 1, 2, 7)  # tokens at the limit
 # Short greedy utterances that end by [STOP] are searched for among so many prompts.
+# Utterances that repeat themselves: new tokens at most, and at least.
+REPEATED, LEAST_REPEATED = 84, 30
+REPETITIONS: dict[str, Callable[[Sequence[int], Sequence[int]], list[int]]] = {
+    # ids of the prompt, and others -> ids that are repeated
+    "one id": lambda prompt, others: [others[0]],
+    "two ids in turn": lambda prompt, others: [others[1], others[2]],
+    "a block of ids": lambda prompt, others: list(others[3:10]),
+    "runs of ids": lambda prompt, others: [i for i in others[10:14] for _ in range(21)],
+    "ids of the prompt and control ids": lambda prompt, others: [*prompt, *range(CONTROL_IDS)],
+    "greedy without penalty": lambda prompt, others: [],
+}
 PROMPTS, STEPS, FOUND = 48, 8, 5
 SEARCHES = 6  # for the conventions that wrong samples follow
 
@@ -46,6 +65,7 @@ class OwnLoops:
         self._options: dict[str, Any] = {}
         self._searches, self._found = 0, list[str]()
         self._ending: list[Utterance] = []
+        self._repeated: dict[str, Course] = {}
         self._answers: dict[Any, SynthesisResult | Exception] = {}
 
     def require(self, method: str) -> None:
@@ -98,13 +118,44 @@ class OwnLoops:
         return self._course(vectors, prompt, options, count, row)
 
     def _course(
-        self, vectors: Vectors, prompt: Sequence[int], options: str, count: int, seed: int = 0
+        self,
+        vectors: Vectors,
+        prompt: Sequence[int],
+        options: str,
+        count: int,
+        seed: int = 0,
+        wanted: Sequence[int] = (),
     ) -> Course:
         if not self._options:
             stop = self.backend.config.language_model.eos_token_id
             self._options = option_sets(safe_temperature(vectors, stop))
         error = logit_error(vectors)
-        return Course(self.backend, prompt, self._options[options], count, error, seed)
+        return Course(self.backend, prompt, self._options[options], count, error, seed, wanted)
+
+    def repetitive(self, vectors: Vectors, request: pytest.FixtureRequest) -> list[Utterance]:
+        """Utterances that repeat themselves: a share of `REPETITIONS`."""
+        cases = (self._repetitive(vectors, case) for case in share(request, list(REPETITIONS)))
+        if found := [utterance for utterance in cases if utterance is not None]:
+            return found
+        raise NotDeclared("other models of the run take these, or no such ids can be chosen")
+
+    def _repetitive(self, vectors: Vectors, case: str) -> Utterance | None:
+        order, stop = list(REPETITIONS), self.backend.config.language_model.eos_token_id
+        row, length = order.index(case), int(vectors.arrays["prompt lengths"][order.index(case)])
+        prompt = vectors.arrays["prompt ids"][row, :length].tolist()
+        others = [i for i in vectors.arrays["long ids"].tolist() if i not in {*prompt, stop}]
+        wanted = [i for i in REPETITIONS[case](prompt, others) if i != stop]
+        if bool(wanted) > self.backend.capabilities.uniforms:
+            return None
+        if case not in self._repeated:
+            options = "all ids" if wanted else case
+            self._repeated[case] = self._course(vectors, prompt, options, REPEATED, 0, wanted)
+        course = self._repeated[case]
+        count = len(course.ids)
+        if count < LEAST_REPEATED:
+            return None
+        found = course.ending(count - 4, count) if row % 2 else None
+        return found or course.cut(count)
 
     def ends(self, vectors: Vectors, options: str) -> list[Utterance]:
         """Utterances that [STOP] ends, the one that shows every convention first."""
@@ -128,9 +179,9 @@ class OwnLoops:
             return utterance
         return course.cut(count)
 
-    def longest(self, vectors: Vectors, cases: Sequence[tuple[int, str]]) -> Iterator[Utterance]:
-        """Utterances up to the limits of the family, or of the backend; see `LONGEST_CASES`."""
-        for length, finish in cases:
+    def longest(self, vectors: Vectors, request: pytest.FixtureRequest) -> Iterator[Utterance]:
+        """Utterances up to the limits of the family, or of the backend: a share of all."""
+        for length, finish in share(request, LONGEST_CASES) or LONGEST_CASES[:1]:
             room = self.backend.capabilities.max_length
             if room is not None and length >= room:
                 length = room - DISTINCT
@@ -228,6 +279,12 @@ class OwnLoops:
                 break
         self._ending = [found[count] for count in sorted(found, reverse=True)]
         return self._ending
+
+
+@lru_cache(maxsize=1)
+def own_loops(backend: Backend) -> OwnLoops:
+    """Of one backend at a time: several test modules use the same utterances and answers."""
+    return OwnLoops(backend)
 
 
 def stated_positions(model: Path) -> int | None:
