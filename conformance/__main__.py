@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,7 +143,17 @@ def contract(checkout: Path | None) -> None:
             click.echo(f"    {test}")
 
 
+def _open_closed_streams() -> None:
+    """What is written to a closed stream is dropped, and the run has a report and a status."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: that of the stream
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
+
+
 def main() -> None:
+    _open_closed_streams()
     _require("conformance", "hypothesis", "pytest", "scipy")
     if found := problem():
         click.echo(f"conformance: {found}", err=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shlex
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
 from conformance.options import OPTIONS, option
+from conformance.ports.process import LIMITS
 from conformance.report import failures
 from conformance.report.evidence import Journal, decode, encode
-from conformance.supervisor import JOURNAL_FILE, follow_parent
+from conformance.supervisor import JOURNAL_FILE, STACK, follow_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 RECORD = pytest.StashKey["TestRecord"]()
+STACKS = pytest.StashKey[IO[str]]()  # where the stacks of this process go if it hangs
 JOURNAL = pytest.StashKey[Journal]()
 _CLAIMS = pytest.StashKey[list["Deviation"]]()
 _SENT = pytest.StashKey[set[str]]()  # subjects whose facts a worker of pytest-xdist has sent
@@ -39,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[JOURNAL] = Journal(Path(path) if path else None)
     if path:
         follow_parent()
+        config.stash[STACKS] = Path(path).with_suffix(STACK).open("w", encoding="utf-8")
+        _end_after(config, 2 * LIMITS.test)
     config.stash[_SENT] = set()
     folder = option(config, "report_dir")
     if not folder or config.option.collectonly or is_worker(config):
@@ -133,7 +139,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     if PACKAGE in item.path.parents or requirements_of(item):
         item.stash[RECORD] = _record(item)
         item.config.stash[JOURNAL].note("start", item.nodeid)
+        LIMITS.test_ends = time.monotonic() + LIMITS.test
+        _end_after(item.config, 2 * LIMITS.test)
     return (yield)
+
+
+def _end_after(config: pytest.Config, seconds: float) -> None:
+    """End this process, if a parent reports in its place, unless this is called again in time.
+
+    It needs no lock of the interpreter, which a port in this process may hold for ever.
+    """
+    if file := config.stash.get(STACKS, None):
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
 
 
 def _backend(item: pytest.Item) -> tuple[str, Path] | None:
@@ -330,17 +347,22 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Any:
 
 def _judge(session: pytest.Session, exitstatus: int) -> None:
     """Write the report; a run whose tests all passed fails if a verdict is red."""
-    from conformance.report.verdicts import RED, by_subject
+    from conformance.judging.records import is_third_party
+    from conformance.report.verdicts import RED, UNJUDGED, by_subject
 
     config = session.config
     evidence = config.stash[JOURNAL].evidence
     why = "interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run ended"
     why = str(session.shouldfail or session.shouldstop or why) + evidence.during()
+    evidence.complete = evidence.collected
     write_report(config, f"not run: {why if evidence.collected else 'no test was collected'}")
     results = by_subject(evidence.judged()).values() if evidence.collected else ()
     verdicts = [entry["verdict"] for result in results for entry in result.values()]
     if exitstatus == pytest.ExitCode.OK and any(verdict in RED for verdict in verdicts):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    judged_ports = any(is_third_party(record.subject) for record in evidence.judged())
+    if exitstatus == pytest.ExitCode.OK and judged_ports and not {*verdicts} - {*UNJUDGED}:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

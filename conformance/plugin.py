@@ -19,7 +19,8 @@ import pytest
 from conformance import entry_point, hooks
 from conformance.hooks import JOURNAL, RECORD, requirements_of
 from conformance.judging.skips import NotDeclared
-from conformance.options import OPTIONS, option
+from conformance.options import OPTIONS, OptionError, freeze, option
+from conformance.ports.process import LIMITS, MOST_MEMORY, Limits, memory_of_the_machine
 from conformance.report.evidence import decode, encode
 from conformance.supervisor import INTERRUPTED, JOURNAL_FILE, supervise
 
@@ -59,15 +60,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the JUnit plugin reads its path
 def pytest_configure(config: pytest.Config) -> None:
-    from conformance.subject import Subject
+    from conformance.subject import Subject, open_in_process
 
     config.addinivalue_line(
         "markers", "requirement(id): ids of the requirements that a test checks"
     )
     config.pluginmanager.register(hooks, "conformance.hooks")
-    if config.getoption("--hypothesis-profile", None):
-        import conformance.hypothesis_profiles  # noqa: F401 - registers the profiles
-    config.stash[_SUBJECT] = config.hook.pytest_conformance_subject() or Subject()
+    _require_options(config)
+    usual = Subject(open_in_process) if option(config, "in_process") else Subject()
+    config.stash[_SUBJECT] = config.hook.pytest_conformance_subject() or usual
     # Benchmarks need a quiet machine: they are collected alone, and only on request.
     arguments = config.invocation_params.args
     config.stash[_BENCHMARKS] = any(str(a).startswith("--benchmark-") for a in arguments)
@@ -80,12 +81,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(saved_runs, "conformance.speed.saved_runs")
 
 
+def _require_options(config: pytest.Config) -> None:
+    """Read the options and what limits a port, and reject a wrong value with one sentence."""
+    from hypothesis import errors, settings
+
+    try:
+        freeze(config)
+        if named := config.getoption("--hypothesis-profile", None):
+            import conformance.hypothesis_profiles  # noqa: F401 - registers the profiles
+
+            settings.get_profile(named)
+    except (OptionError, errors.InvalidArgument) as error:
+        raise pytest.UsageError(str(error)) from None
+    LIMITS.request = option(config, "time_limit") or Limits.request
+    LIMITS.memory = option(config, "memory_limit") or memory_of_the_machine() * MOST_MEMORY
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Run the same command in a child process if a port is judged, which may end its process."""
     from soprano.backends import BUILT_IN
 
-    named = option(config, "backend") or []
+    try:
+        named = option(config, "backend") or []
+    except OptionError as error:
+        raise pytest.UsageError(str(error)) from None
     idle = any(config.getoption(name, False) for name in ("collectonly", "usepdb", "trace"))
     if idle or all(name in BUILT_IN for name in named) or not _is_command(config):
         return None

@@ -13,22 +13,41 @@ import pytest
 
 from conformance.golden.packs import Pack, find_pack
 from conformance.judging.skips import NotDeclared
-from soprano.backends import Backend, Float32, Int64, Output, open_backend
+from conformance.ports.python_client import open_python_port
+from soprano.backends import BUILT_IN, Backend, Float32, Int64, Output, open_backend
 from soprano.stages import Stages
 from soprano.synthesis import SopranoTTS, shared_stages
 from soprano.tokenizer import Tokenizer, load_tokenizer
 
 
+def is_own(name: str) -> bool:
+    """Whether a backend is of this package, and so runs in the process of the suite."""
+    return name in BUILT_IN or name.startswith("soprano.")
+
+
 def open_any_backend(
     name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
 ) -> Backend:
-    """`soprano.open_backend`, and for the name "exec:COMMAND" a port in a process of its own."""
+    """`soprano.open_backend`, with a port in a process of its own.
+
+    A port is "exec:COMMAND", or a Python port that is not of this package.
+    """
     scheme, _, command = name.partition(":")
-    if scheme != "exec":
+    if is_own(name):
         return open_backend(name, model, precision, threads)
+    if scheme != "exec":
+        return open_python_port(name, model, precision, threads)
     from conformance.ports.client import open_process
 
     return open_process(command, model, precision, threads)
+
+
+def open_in_process(
+    name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
+) -> Backend:
+    """The same, with Python ports in the process of the suite."""
+    exec_port = name.startswith("exec:")
+    return (open_any_backend if exec_port else open_backend)(name, model, precision, threads)
 
 
 def open_voice(model: Path, stages: Stages) -> SopranoTTS:

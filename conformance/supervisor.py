@@ -6,17 +6,23 @@ The child keeps a journal; if it ends before it has reported, the parent reports
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from conformance.ports.process import stack_frames
 from conformance.report.evidence import STATUS, Evidence, replay
+from conformance.report.json_document import CONFORMS, verdict_of
 
+STACK = ".stack"  # suffix of the file beside a journal for the stacks of a process that hangs
+_ADOPT_ORPHANS, _SIGNAL_OF_PARENTS_DEATH = 36, 1  # options of prctl
 JOURNAL_FILE = "CONFORMANCE_JOURNAL"  # the variable by which a child knows its journal
 INTERRUPTED = 130  # the exit status after Ctrl-C
 _FAILED, _NOTHING_JUDGED = 1, 2
@@ -24,17 +30,41 @@ _GRACE = 1.0  # seconds in which a signal that the terminal sends to both proces
 
 
 def supervise(command: Sequence[str]) -> int:
-    """Run a command that runs pytest; its exit status, which is 0 only if its report is complete.
+    """Run a command that runs pytest; its exit status, which is 0 only if its report says so.
 
     A status of pytest is passed on, except that an interrupt gives 130.
     """
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    _set_process_option(_ADOPT_ORPHANS, 1)
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
         child = subprocess.Popen(command, env=os.environ | {JOURNAL_FILE: str(journal)})
         interrupted = _wait(child)
+        _end_what_is_left()
         status = _status(journal, child.returncode)
     return INTERRUPTED if interrupted else status
+
+
+def _end_what_is_left() -> None:
+    """End the processes that a port has started and left behind: they could change the report."""
+    limit = time.monotonic() + _GRACE
+    while (left := _children()) and time.monotonic() < limit:
+        for process in left:
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+                os.waitpid(process, 0)
+
+
+def _children() -> list[int]:
+    """The processes whose parent is this one (on Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):
+            # After the name, which is in brackets: state and parent.
+            if int(path.read_text("utf-8", "replace").rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(path.parent.name))
+    return found
 
 
 def _wait(child: subprocess.Popen[bytes]) -> bool:
@@ -68,7 +98,11 @@ def _status(journal: Path, returned: int) -> int:
     """The exit status of a run whose process has ended with another."""
     path = journal.with_suffix(STATUS)
     if path.exists():
-        status = int(path.read_text(encoding="ascii"))
+        number, _, folder = path.read_text(encoding="utf-8").partition("\n")
+        status = int(number)
+        if status == 0 and folder and verdict_of(Path(folder)) != CONFORMS:
+            print(f"the report in {folder} does not state that the port conforms")
+            return _FAILED
         if status or not returned:
             return status
         print(f"the process ended after the last test: {_reason(returned)}")
@@ -76,7 +110,18 @@ def _status(journal: Path, returned: int) -> int:
     evidence = replay(journal)
     if returned >= 0 and not evidence.records:
         return returned  # a wrong call, or one that runs no test
-    return _report(evidence, _reason(returned))
+    stack = journal.with_suffix(STACK)
+    return _report(evidence, _hanging(stack) or _reason(returned))
+
+
+def _hanging(stack: Path) -> str:
+    """Why a process has ended itself, if a test or the opening of a port took too long."""
+    if not stack.exists() or not (text := stack.read_text("utf-8", "replace")):
+        return ""
+    limit = re.match(r"Timeout \((.*)\)", text)
+    frames = " < ".join(stack_frames(text, before="conformance"))
+    within = f"no answer within {limit[1] if limit else '?'} hours"
+    return f"{within}, in {frames}" if frames else within
 
 
 def _reason(returned: int) -> str:
@@ -92,6 +137,7 @@ def _report(evidence: Evidence, reason: str) -> int:
     from conformance.report.terminal import end, sections
 
     evidence.process_ended(reason)
+    evidence.complete = evidence.collected
     if evidence.folder and evidence.records:
         write(evidence)
     print()
@@ -106,13 +152,16 @@ def _report(evidence: Evidence, reason: str) -> int:
 
 def follow_parent() -> None:
     """In the child: end if the parent is killed (on Linux), and be interrupted only once."""
+    _set_process_option(_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _set_process_option(number: int, value: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+        ctypes.CDLL(None).prctl(number, value)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

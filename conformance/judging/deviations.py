@@ -5,6 +5,7 @@ A claim is strict: the run fails if it has expired or if no failure needs it any
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from conformance.contract.reader import requirements
 from conformance.judging.compare import Comparison
 
 DEFAULT = Path(__file__).parent / "deviations.toml"
@@ -54,7 +56,7 @@ def load_deviations(path: Path) -> list[Deviation]:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DeviationError(f"{path}: {error}") from None
     if unknown := set(document) - {"deviation"}:
         raise DeviationError(f"{path}: only [[deviation]] is known, not {sorted(unknown)}")
@@ -70,6 +72,8 @@ def _parse(path: Path, entry: dict[str, Any]) -> Deviation:
         if not isinstance(entry[name], kind) or entry[name] == "":
             raise DeviationError(f"{path}: {name} of a claim is {entry[name]!r}")
     bound = entry["bound"]
-    if bound != EXACT and not (isinstance(bound, (int, float)) and bound > 1):
+    if bound != EXACT and not (isinstance(bound, (int, float)) and 1 < bound < math.inf):
         raise DeviationError(f"{path}: bound is a number over 1 or {EXACT!r}, got {bound!r}")
+    if entry["requirement"] not in requirements():
+        raise DeviationError(f"{path}: the contract has no requirement {entry['requirement']!r}")
     return Deviation(**entry)

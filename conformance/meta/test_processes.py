@@ -51,7 +51,8 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--pya
 
 def command(start, folder, port):
     (folder / "dying_ports.py").write_text(PORTS, encoding="utf-8")
-    words = [*start, "--backend", f"dying_ports:{port}", "--model", "v11", "--only-model"]
+    words = [*start, "--in-process", "--backend", f"dying_ports:{port}"]
+    words += ["--model", "v11", "--only-model"]
     words += [f"--requirement={name}" for name in REQUIREMENTS]
     return [*words, "--report-dir", str(folder / "report")]
 

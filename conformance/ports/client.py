@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from conformance.ports import wire
-from conformance.ports.process import OPENING_SECONDS, SECONDS, PortProcess, PortProcessError
+from conformance.ports.process import LIMITS, MOST_FAILURES, PortProcess, PortProcessError
 from conformance.ports.wire import WireError, decode_array
 from soprano.backends import Attestation, Attested, Backend, Capabilities, Output, SynthesisResult
 from soprano.backends.base import REQUIRED_FIELDS, PortBackend
@@ -25,7 +25,6 @@ from soprano.config import IstftConfig, SamplingOptions
 ROW = frozenset({"prefill_one", "step_one"})  # of a port that processes single utterances
 BATCH = frozenset({"prefill", "step"})
 DECODERS = frozenset({"decode", "decode_one", "decode_audio", "decode_audio_one"})
-MOST_FAILURES = 5  # of a port that ends; one that does not answer may do so three times
 STAGES = (
     "normalize", "split", "tokenize", "sample", "istft", "is_stuck", "synthesize",
     "synthesize_batch", "stream", "wav", "decode_audio", "default_options", "loaded_weights",
@@ -47,7 +46,12 @@ class ProcessPort:
     """What a port answers, as arrays; each method is one request."""
 
     def __init__(
-        self, command: str, folder: ModelFolder, precision: str, threads: int | None, seconds: float
+        self,
+        command: str,
+        folder: ModelFolder,
+        precision: str,
+        threads: int | None,
+        seconds: float | None,
     ) -> None:
         self.config = folder.config
         self._command, self._seconds = command, seconds
@@ -83,7 +87,7 @@ class ProcessPort:
         process = PortProcess(self._command, self._seconds)
         try:
             params = {**self._request, "folder": str(process.folder)}
-            return process, _greeting(process.call("hello", params, OPENING_SECONDS))
+            return process, _greeting(process.call("hello", params, LIMITS.opening))
         except BaseException:
             process.close()
             raise
@@ -394,13 +398,13 @@ def open_process(
     model: str | Path,
     precision: str = "fp32",
     threads: int | None = None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Backend:
     """Start a port and open a model on it.
 
     Args:
         command: the program and its arguments, as in a shell.
-        seconds: the time limit of one request.
+        seconds: the time limit of one request; None for that of the run.
 
     Raises:
         PortError: the port refused the model.

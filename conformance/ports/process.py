@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import queue
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conformance.ports import wire
 from conformance.ports.wire import PortFailureError, WireError
 
-SECONDS = 60.0  # for one request
-OPENING_SECONDS = 120.0
 LONGEST_LINE = 256 * 2**20  # bytes; the spectrum of 1,024 tokens of a published model has 90 MB
+MOST_FAILURES = 5  # of a port that ends; one that does not answer may do so three times
+MOST_MEMORY = 0.75  # of the machine's, where no limit is given
+_WATCH = 0.25  # seconds between two looks at a process
+_STACK = "stack"  # the file in the shared folder to which a Python port writes where it hangs
+
+
+@dataclass
+class Limits:
+    """What a port may take; those of a run are set by its options."""
+
+    request: float = 60.0  # seconds
+    memory: float = math.inf  # MiB of resident memory
+    test_ends: float = math.inf  # when the time of the running test is over (`time.monotonic`)
+
+    @property
+    def opening(self) -> float:
+        return 2 * self.request
+
+    @property
+    def closing(self) -> float:
+        return self.request / 6
+
+    @property
+    def test(self) -> float:
+        return 10 * self.request
+
+
+LIMITS = Limits()
 
 
 class PortError(Exception):
@@ -34,14 +65,24 @@ class PortProcessError(PortFailureError):
 
 
 class PortProcess:
-    """A running port; any number of threads may send requests."""
+    """A running port; any number of threads may send requests.
 
-    def __init__(self, command: str, seconds: float = SECONDS) -> None:
-        self.command, self.seconds = command, seconds
+    Args:
+        command: the program and its arguments, as in a shell or one by one; to a program that
+            `shows_stack`, the shared folder is passed as its last argument.
+        seconds: the time limit of one request; None for that of the run.
+    """
+
+    def __init__(
+        self, command: str | list[str], seconds: float | None = None, *, shows_stack: bool = False
+    ) -> None:
+        self.seconds, self._shows_stack = seconds, shows_stack
         self.folder = Path(tempfile.mkdtemp(prefix="port-"))
         try:
+            words = shlex.split(command) if isinstance(command, str) else [*command]
             self._process = subprocess.Popen(
-                shlex.split(command),
+                [*words, str(self.folder)] if shows_stack else words,
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -58,7 +99,7 @@ class PortProcess:
         self._count = 0
         self._threads = [
             threading.Thread(target=read, daemon=True)
-            for read in (self._read_answers, self._read_errors)
+            for read in (self._read_answers, self._read_errors, self._watch)
         ]
         for thread in self._threads:
             thread.start()
@@ -77,7 +118,23 @@ class PortProcess:
         """
         number = self._send(method, params)
         try:
-            return self._result(self._next(number, method, seconds or self.seconds), method)
+            return self._result(self._next(number, method, seconds), method)
+        finally:
+            self._answers.pop(number, None)
+
+    def exchange(
+        self,
+        method: str,
+        header: dict[str, Any],
+        blobs: Sequence[Any],
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """The answer to a request of this package's own server, with the bytes of its arrays."""
+        number = self._number()
+        try:
+            sizes = [len(blob) for blob in blobs]
+            self._write({"id": number, "method": method, **header, "sizes": sizes}, blobs)
+            return self._next(number, method, seconds)
         finally:
             self._answers.pop(number, None)
 
@@ -85,7 +142,7 @@ class PortProcess:
         """The values of the messages `{"id", "chunk"}` before the result."""
         number = self._send(method, params)
         try:
-            while "chunk" in (message := self._next(number, method, self.seconds)):
+            while "chunk" in (message := self._next(number, method, None)):
                 yield message["chunk"]
             self._result(message, method)
         except GeneratorExit:
@@ -111,40 +168,65 @@ class PortProcess:
         self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _send(self, method: str, params: dict[str, Any]) -> int:
+    def take_released(self) -> list[Any]:
+        """The states that are no longer needed, which the port has not been told yet."""
+        # Not at once: the garbage collector may release a state while a message is written.
+        taken = []
+        with contextlib.suppress(IndexError):  # another thread takes them too
+            while True:
+                taken.append(self.released.popleft())
+        return taken
+
+    def _number(self) -> int:
         if self._failure:
             raise self._error(self._failure)
         with self._sending:
             self._count += 1
-            number = self._count
-            self._answers[number] = queue.SimpleQueue()
-        # Not at once: the garbage collector may release a state while a message is written.
-        states = [self.released.popleft() for _ in range(len(self.released))]
-        if states:
+            self._answers[self._count] = queue.SimpleQueue()
+            return self._count
+
+    def _send(self, method: str, params: dict[str, Any]) -> int:
+        number = self._number()
+        if states := self.take_released():
             self.notify("release", {"states": states})
         self._write({"id": number, "method": method, "params": wire.encode(params)})
         return number
 
-    def _write(self, message: dict[str, Any]) -> None:
-        line = json.dumps(message, allow_nan=False).encode() + b"\n"
+    def _write(self, message: dict[str, Any], blobs: Sequence[Any] = ()) -> None:
+        line = json.dumps(message, allow_nan="sizes" in message).encode() + b"\n"
         try:
             with self._sending:
                 assert self._process.stdin
-                self._process.stdin.write(line)
+                self._process.stdin.write(b"".join([line, *blobs]) if blobs else line)
                 self._process.stdin.flush()
         except (OSError, ValueError):
             self._threads[0].join(2)  # the reason is with the reader
             raise self._error(self._failure or "the process closed its input") from None
 
-    def _next(self, number: int, method: str, seconds: float) -> dict[str, Any]:
+    def _next(self, number: int, method: str, seconds: float | None) -> dict[str, Any]:
+        limit = seconds or self.seconds or LIMITS.request
+        rest = LIMITS.test_ends - time.monotonic()
         try:
-            message = self._answers[number].get(timeout=seconds)
+            message = self._answers[number].get(timeout=max(0.0, min(limit, rest)))
         except queue.Empty:
-            self._fail(f"no answer to {method} within {seconds:.3g} s")
+            whole = f"{LIMITS.test:.3g} s of the test" if rest < limit else f"{limit:.3g} s"
+            self._fail(f"no answer to {method} within {whole}{self._stack()}")
             message = None
         if message is None:
             raise self._error(f"{self._failure} (request: {method})")
         return message
+
+    def _stack(self) -> str:
+        """Where a Python port is, for a message."""
+        if not self._shows_stack or not hasattr(signal, "SIGUSR1"):
+            return ""
+        path = self.folder / _STACK
+        with contextlib.suppress(OSError):
+            os.kill(self._process.pid, signal.SIGUSR1)
+            time.sleep(2 * _WATCH)
+            if frames := stack_frames(path.read_text("utf-8", "replace")):
+                return f", in {' < '.join(frames)}"
+        return ""
 
     def _result(self, message: dict[str, Any], method: str) -> Any:
         if "error" in message:
@@ -165,6 +247,8 @@ class PortProcess:
                     what = "the last line has no line end" if whole else "a line is too long"
                     raise WireError(f"{what} ({len(line):,} bytes)")
                 message = wire.parse(line)
+                if "sizes" in message:
+                    message["blobs"] = [*self._blobs(message["sizes"])]
                 waiting = self._answers.get(message.get("id", -1))
                 if waiting is None:
                     if isinstance(message.get("id"), int) and 0 < message["id"] <= self._count:
@@ -174,6 +258,26 @@ class PortProcess:
         except (WireError, TypeError) as error:
             self._fail(str(error))
         else:
+            self._fail(self._ending())
+
+    def _blobs(self, sizes: list[int]) -> Iterator[bytes]:
+        assert self._process.stdout
+        if not self._shows_stack or sum(sizes) > 8 * LONGEST_LINE or min(sizes, default=0) < 0:
+            raise WireError(f"sizes of arrays are wrong: {str(sizes)[:80]}")
+        for size in sizes:
+            data = self._process.stdout.read(size)
+            if len(data) < size:
+                raise WireError(f"an array has no end: {len(data):,} of {size:,} bytes")
+            yield data
+
+    def _watch(self) -> None:
+        """End a process that takes too much memory, or whose streams outlive it."""
+        while not self._failure and self._process.poll() is None:
+            if (used := resident(self._process.pid)) > LIMITS.memory:
+                self._fail(f"it used {used:,.0f} MiB of memory, more than {LIMITS.memory:,.0f}")
+            time.sleep(_WATCH)
+        time.sleep(4 * _WATCH)  # in which the reader takes what was written before the end
+        if not self._failure:
             self._fail(self._ending())
 
     def _ending(self) -> str:
@@ -208,3 +312,40 @@ class PortProcess:
             self._threads[1].join(0.2)  # what the process wrote before its end
         said = " | ".join(line for line in list(self._errors)[-3:] if line)
         return PortProcessError(f"{reason}; stderr: {said}" if said else reason)
+
+
+def resident(pid: int) -> float:
+    """MiB of memory that a process holds, where the system reports it."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def memory_of_the_machine() -> float:
+    """MiB, or infinity where the system does not report it."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") / 2**20
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def stack_frames(text: str, before: str = "python_server") -> list[str]:
+    """The innermost frames of a port in the stacks that `faulthandler` has written.
+
+    `before` is in the path of the caller's file.
+    """
+    for stack in reversed(text.split("\n\n")):  # the main thread is the last
+        lines = re.findall(r'File "(.*)", line (\d+) in (.*)', stack)
+        inner = itertools.takewhile(lambda line: before not in line[0], lines)
+        frames = [f"{name} ({Path(path).name}:{n})" for path, n, name in inner]
+        if 0 < len(frames) < len(lines):  # a thread that makes a call, and is inside the port
+            return frames[:3]
+    return []
+
+
+def _environment() -> dict[str, str]:
+    """Without what tells a port which test is running, or that would reach another run."""
+    own = ("CONFORMANCE_", "PYTEST_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import platform
+import shutil
+import tempfile
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 
 from conformance.report.evidence import Evidence
 from conformance.report.margins import margins
-from conformance.report.verdicts import by_subject, first_failure
+from conformance.report.verdicts import RED, UNJUDGED, by_subject, first_failure
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+CONFORMS, NO_VERDICT = "conforms", "no verdict"
+_FILES = ("conformance.json", "junit.xml")
 _LIBRARIES = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
 
@@ -26,6 +30,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
     verdicts = [entry["verdict"] for result in results.values() for entry in result.values()]
     return {
         "schema_version": SCHEMA_VERSION,
+        "verdict": _verdict(evidence, verdicts),
         "environment": environment(),
         "backends": {name: facts.attested for name, facts in evidence.subjects.items()},
         "own_stages": {name: facts.stages for name, facts in evidence.subjects.items()},
@@ -41,8 +46,17 @@ def document(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def _verdict(evidence: Evidence, verdicts: list[str]) -> str:
+    """The verdict of the whole run."""
+    if not evidence.complete:
+        return NO_VERDICT
+    if any(verdict in RED for verdict in verdicts):
+        return "does not conform"
+    return CONFORMS if set(verdicts) - set(UNJUDGED) else "nothing was judged"
+
+
 def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report, without the report of an earlier run.
+    """Make the folder of a report, with a report that has no verdict.
 
     Raises:
         OSError: the report cannot be written there.
@@ -50,17 +64,41 @@ def prepare_folder(folder: Path) -> None:
     if folder.is_file():
         raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("conformance.json", "junit.xml"):
+    for name in _FILES:
+        _remove(folder / name)
         (folder / name).touch()
         (folder / name).unlink()
+    write(Evidence(str(folder)))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def write(evidence: Evidence) -> None:
     """Replace the report in its folder."""
     text = json.dumps(document(evidence), indent=2, allow_nan=False) + "\n"
-    partial = Path(evidence.folder) / "conformance.json.part"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, partial.with_suffix(""))
+    target = Path(evidence.folder) / _FILES[0]
+    number, partial = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(partial, 0o644)
+        if target.is_dir():
+            _remove(target)
+        os.replace(partial, target)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def verdict_of(folder: Path) -> str:
+    """The verdict of the report in a folder; "" if there is no valid report."""
+    try:
+        return str(json.loads((folder / _FILES[0]).read_text("utf-8"))["verdict"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def environment() -> dict[str, str]:

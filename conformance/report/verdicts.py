@@ -21,6 +21,7 @@ ORDER = (
     "error", "mistrusted", "fail", "skipped", "warning", "deviation", "tie", "pass",
     "not-applicable",
 )  # fmt: skip
+UNJUDGED = ("not-applicable", "skipped")
 RED = ("error", "mistrusted", "fail")  # these fail the run
 _CONVENTION = re.compile(r"you follow the convention [\"'](.*)[\"']")
 

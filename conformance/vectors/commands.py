@@ -55,6 +55,7 @@ def check(pack: Path, outputs: Path, name: str, folder: Path) -> None:
     except (OSError, ValueError, KeyError) as error:
         _refuse(error)
     evidence.folder = str(folder)
+    evidence.complete = True
     json_document.write(evidence)
     for title, lines in [*terminal.sections(evidence, full=False), *terminal.end(evidence)]:
         click.echo(f"== {title}")
