@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from conformance.faults.fault import (
     CACHE,
     DECODER,
     FLOW,
+    INTERLEAVING,
     ISTFT,
     LANGUAGE_MODEL,
     SAMPLER,
@@ -181,11 +184,12 @@ class PromptsReadOneByOne(Wrapper):
     """A prompt of one row is read id by id, without a prefill graph."""
 
     def prefill(self, ids: Any, lengths: Any) -> Output:
-        ids, size = np.asarray(ids), self.config.language_model.vocab_size
-        if len(ids) != 1 or ids.min() < 0 or ids.max() >= size:
-            return self.inner.prefill(ids, lengths)  # rejects wrong ids
-        output = self.inner.prefill(ids[:, :1], np.array([1]))
-        for i in ids[0, 1 : lengths[0]]:
+        if np.shape(lengths) != (1,) or np.ndim(ids) != 2:
+            return self.inner.prefill(ids, lengths)
+        real = np.asarray(ids)[:, : lengths[0]]
+        self.inner.prefill(real, lengths)  # rejects wrong ids
+        output = self.inner.prefill(real[:, :1], np.array([1]))
+        for i in real[0, 1:]:
             output = self.inner.step(np.array([i]), output.state)
         return output
 
@@ -221,6 +225,72 @@ class NoBatchesDeclared(Wrapper):
 
     def fork(self, state: Any) -> Any:
         raise BackendError("fork was not declared")
+
+
+@variation(INTERLEAVING, with_backend)
+class OneRowDeclared(Wrapper):
+    """The backend does not declare batches, and a call of several rows is an error."""
+
+    @property
+    def capabilities(self) -> Any:
+        return replace(self.inner.capabilities, batch=False, join=False)
+
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        assert len(ids) < 2, "the suite passed several rows"
+        output: Output = self.inner.prefill(ids, lengths)
+        return output
+
+    def decode(self, hidden: Any, lengths: Any) -> Any:
+        assert len(hidden) < 2, "the suite passed several rows"
+        return self.inner.decode(hidden, lengths)
+
+
+@variation(INTERLEAVING, with_backend)
+class NoThreadsDeclared(Wrapper):
+    """The backend does not declare threads, and a call during another one is an error."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.busy = Lock()
+
+    @property
+    def capabilities(self) -> Any:
+        return replace(self.inner.capabilities, threads=False)
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.inner, name)
+        return partial(self.alone, member) if name in ("prefill", "step", "decode") else member
+
+    def alone(self, call: Any, *arguments: Any) -> Any:
+        assert self.busy.acquire(blocking=False), "the suite called from two threads"
+        try:
+            return call(*arguments)
+        finally:
+            self.busy.release()
+
+
+@variation(INTERLEAVING, with_backend)
+class RefusedStepConsumes(Wrapper):
+    """A step that rejects its ids has consumed the state."""
+
+    def step(self, ids: Any, state: Any) -> Output:
+        try:
+            output: Output = self.inner.step(ids, state)
+        except ValueError:
+            state.consumed = True
+            raise
+        return output
+
+
+@variation(CACHE, with_backend)
+class PromptsPaddedToTiles(Wrapper):
+    """Prompts are padded to a multiple of 16 ids."""
+
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        if np.ndim(ids) == 2:
+            ids = np.pad(np.asarray(ids), ((0, 0), (0, -np.shape(ids)[1] % 16)))
+        output: Output = self.inner.prefill(ids, lengths)
+        return output
 
 
 @variation(DECODER, with_backend)
