@@ -75,8 +75,9 @@ def run(context: click.Context, folder: Path) -> None:
 @click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
 @click.option("--precision", default="fp32", show_default=True, help="Precision class.")
 @click.option("--model", "models", multiple=True, help="Only these (repeatable). [all]")
+@click.option("--layout", type=click.Choice(["bundle", "community"]), default="bundle")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> None:
+def export(to: str, precision: str, models: tuple[str, ...], layout: str, output: Path) -> None:
     """Export the models of the suite, one bundle per model."""
     _require(to, "onnx", "onnxruntime" if to == "onnx" else "openvino")
     from conformance.golden.packs import fixture_models
@@ -86,7 +87,9 @@ def export(to: str, precision: str, models: tuple[str, ...], output: Path) -> No
     for name in models or fixtures:
         if name not in fixtures:
             raise click.BadParameter(f"no model {name}; there are {', '.join(fixtures)}")
-        bundle = export_bundle(fixtures[name], output / name, to=to, precision=precision)
+        bundle = export_bundle(
+            fixtures[name], output / name, to=to, precision=precision, layout=layout
+        )
         click.echo(bundle, err=True)
 
 

@@ -230,9 +230,16 @@ def _progress(label: str) -> Iterator[Progress | None]:
     "--part", type=click.Choice(["all", "lm", "decoder"]), default="all", show_default=True
 )
 @click.option(
+    "--layout",
+    type=click.Choice(["bundle", "community"]),
+    default="bundle",
+    show_default=True,
+    help="community: names and orders of community exports, for other runtimes.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle folder."
 )
-def export(model: str, to: str, precision: str, part: str, output: Path) -> None:
+def export(model: str, to: str, precision: str, part: str, layout: str, output: Path) -> None:
     """Write a self-contained bundle of graphs, weights, tokenizer, config and manifest."""
     try:
         from soprano.export.bundle import export_bundle
@@ -240,7 +247,12 @@ def export(model: str, to: str, precision: str, part: str, output: Path) -> None
         raise click.ClickException(
             f"export needs an extra: pip install 'soprano-conformance[export]' ({error})"
         ) from None
-    export_bundle(model, output, to=to, precision=precision, part=part)
+    try:
+        export_bundle(model, output, to=to, precision=precision, part=part, layout=layout)
+    except ValueError as error:
+        if isinstance(error, SopranoError):
+            raise
+        raise click.UsageError(str(error)) from None
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     click.echo(f"{output}: {size / 1e6:.1f} MB", err=True)
 

@@ -110,8 +110,8 @@ def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pac
     For a model that is not a bundle of a known form, the pack of its source: how a port rounds the
     weights of a checkpoint is not known.
     """
-    precision = backend.capabilities.precision
-    if is_checkpoint(ModelFolder.open(model)):
+    precision, folder = backend.capabilities.precision, ModelFolder.open(model)
+    if is_checkpoint(folder) or folder.community_graphs:
         return source_pack(source.path, precision)
     language_model, decoder = source.language_model_weights(), source.decoder_weights()
     quantised = read_quantised(model, runtime_of(backend, model))

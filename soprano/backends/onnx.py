@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from soprano.backends.base import ComposedBackend, network_files, require_precision
+from soprano.backends.onnx_community import CommunityOnnxBackend
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.onnx_standard import StandardOnnxBackend
 from soprano.backends.protocol import Backend, Capabilities, Float32, Int64
@@ -26,7 +27,10 @@ def open_onnx(
     """The fastest form of a model folder that ONNX Runtime can run.
 
     Only a bundle with a standard language model and no fused one runs on the standard graph.
+    The graphs of a community export run as they are.
     """
+    if folder.community_graphs:
+        return CommunityOnnxBackend(folder, precision=precision, threads=threads)
     fused, standard = (graph_file(folder, part) for part in (FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL))
     kind = StandardOnnxBackend if standard and not fused else OnnxBackend
     return kind(folder, precision=precision, threads=threads)

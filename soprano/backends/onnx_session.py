@@ -61,18 +61,7 @@ class OnnxNetwork:
         return spectrum
 
     def attest(self) -> Attestation:
-        session = next(iter(self._sessions.values()))
-        options = session.get_session_options()
-        attested = {
-            "version": Attested(ort.__version__, "read back"),
-            "device": Attested(" ".join(session.get_providers()), "read back"),
-            "threads": Attested(str(options.intra_op_num_threads or "one a core"), "read back"),
-            "graph": Attested(self.operators, "inferred"),
-            "precision": Attested(_probe_precision(options), "inferred"),
-            "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
-            "optimisation": Attested(options.graph_optimization_level.name, "read back"),
-            "instruction set": Attested(" ".join(_instruction_sets()), "inferred"),
-        }
+        attested = attest_session(next(iter(self._sessions.values())), self.operators)
         return attested | self._attest_matmuls() if self._quantised else attested
 
     def _attest_matmuls(self) -> Attestation:
@@ -96,6 +85,21 @@ class OnnxNetwork:
 
     def close(self) -> None:
         """Sessions are released with the object."""
+
+
+def attest_session(session: ort.InferenceSession, operators: str) -> Attestation:
+    """The configuration of a session whose last input is a tensor of the KV cache."""
+    options = session.get_session_options()
+    return {
+        "version": Attested(ort.__version__, "read back"),
+        "device": Attested(" ".join(session.get_providers()), "read back"),
+        "threads": Attested(str(options.intra_op_num_threads or "one a core"), "read back"),
+        "graph": Attested(operators, "inferred"),
+        "precision": Attested(_probe_precision(options), "inferred"),
+        "cache precision": Attested(session.get_inputs()[-1].type, "read back"),
+        "optimisation": Attested(options.graph_optimization_level.name, "read back"),
+        "instruction set": Attested(" ".join(_instruction_sets()), "inferred"),
+    }
 
 
 def _options(graph: GraphSource, threads: int | None) -> ort.SessionOptions:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from soprano.checkpoint.community import CommunityGraphs, find_community_graphs
 from soprano.checkpoint.config_json import (
     NORMALIZER_KEY,
     parse_decoder,
@@ -107,8 +108,20 @@ class ModelFolder:
 
     @cached_property
     def precision(self) -> str:
-        """The precision class of a bundle's graphs, "fp32" for a checkpoint."""
-        return str(self._precision.get("class", "fp32"))
+        """The precision class of the graphs of a bundle or of a folder without weights; else fp32.
+
+        Of a folder with graphs in several classes, the most precise.
+        """
+        if "class" in self._precision:
+            return str(self._precision["class"])
+        graphs = None if self.has_weights else self.community_graphs
+        return graphs.precision if graphs else "fp32"
+
+    @cached_property
+    def community_graphs(self) -> CommunityGraphs | None:
+        """Graphs of a community export, where the folder is not one of our own bundles."""
+        own = bool(self._manifest) and self._manifest.get("layout") != "community"
+        return None if own else find_community_graphs(self.path)
 
     def activations(self, runtime: str) -> str:
         """The activation precision of the graphs for a runtime ("onnx" or "openvino")."""
@@ -187,6 +200,8 @@ class ModelFolder:
             return {name: tensor.shape for name, tensor in self._decoder_file.items()}
         if (self.path / "decoder.pth").exists():
             return {name: values.shape for name, values in self._pickled_decoder.items()}
+        if graphs := self.community_graphs:
+            return dict(graphs.decoder_shapes) or None
         return None
 
     @cached_property

@@ -40,9 +40,9 @@ from soprano.export.quantise import (
     quantise_onnx,
     quantise_openvino,
 )
-from soprano.onnx_graphs.decoder import decoder_graph
+from soprano.onnx_graphs.decoder import audio_decoder_graph, decoder_graph
 from soprano.onnx_graphs.fused import fused_language_model_graph
-from soprano.onnx_graphs.language_model import language_model_graph
+from soprano.onnx_graphs.language_model import hidden_state_last, language_model_graph
 from soprano.onnx_graphs.names import padded_head
 from soprano.onnx_graphs.source import DECODER, FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, GraphSource
 from soprano.onnx_graphs.writer import IR_VERSION, OPSET, Weights
@@ -51,6 +51,7 @@ SCHEMA_VERSION = 1
 RUNTIMES = ("onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 PARTS = ("all", "lm", "decoder")
+LAYOUTS = ("bundle", "community")
 
 Floats = npt.NDArray[np.floating]
 
@@ -75,6 +76,7 @@ def export_bundle(
     to: str = "onnx",
     precision: str = "fp32",
     part: str = "all",
+    layout: str = "bundle",
 ) -> Path:
     """Write a bundle and return its path.
 
@@ -86,6 +88,8 @@ def export_bundle(
         precision: "fp32" (weights widened exactly), "fp16" (weights stored in half precision,
             arithmetic in float32), "int8" or "int4" (large matrices quantised, by layer class).
         part: "all", "lm" or "decoder".
+        layout: "bundle", or "community" for graphs with the names and orders of community exports,
+            each in one file with its weights; its decoder gives audio.
 
     Raises:
         ModelError: the source has no weights, the target is something else, or a written graph
@@ -96,17 +100,22 @@ def export_bundle(
         ("to", to, RUNTIMES),
         ("precision", precision, PRECISIONS),
         ("part", part, PARTS),
+        ("layout", layout, LAYOUTS),
+        ("to", to, RUNTIMES if layout == "bundle" else ("onnx",)),
+        ("part", part, PARTS if layout == "bundle" else ("all",)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     source, target = ModelFolder.open(model), Path(out)
     parts = list(_PARTS) if part == "all" else [part]
     weights = {"lm": source.language_model_weights(), "decoder": source.decoder_weights()}
-    origin = {"identity": identity(_named(weights)), "precision": precision}
+    origin = {"identity": identity(_named(weights)), "precision": precision, "layout": layout}
     with _staging_folder(target, origin) as folder:
         _write_texts(source, folder)
         for name in parts:
-            if to == "openvino":
+            if layout == "community":
+                _write_community(source, folder, name, weights[name], precision)
+            elif to == "openvino":
                 _write_openvino(source, folder, name, weights[name], precision)
             elif precision in SCHEMES:
                 _write_quantised_onnx(source, folder, name, weights[name], precision)
@@ -151,9 +160,10 @@ def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
     existing = {
         "identity": manifest.get("model", {}).get("identity"),
         "precision": manifest.get("precision", {}).get("class"),
+        "layout": manifest.get("layout", "bundle"),
     }
     if existing != dict(origin):
-        raise ModelError(f"{target} is a bundle of another model or precision")
+        raise ModelError(f"{target} is a bundle of another model, precision or layout")
 
 
 def _write_texts(source: ModelFolder, folder: Path) -> None:
@@ -201,6 +211,23 @@ def _write_onnx(
     if part == "lm":
         fused = fused_language_model_graph(source.config.language_model, index_file(weights))
         _save_onnx(fused, path.with_stem(FUSED_LANGUAGE_MODEL))
+
+
+def _write_community(
+    source: ModelFolder, folder: Path, part: str, tensors: Mapping[str, Float32], precision: str
+) -> None:
+    """The graph under its community name, with its weights inside."""
+    weights = exact_storage(tensors) if precision in SCHEMES else _narrow(tensors, precision)
+    if part == "lm":
+        name = f"soprano_backbone_kv_{precision}"
+        graph = hidden_state_last(language_model_graph(source.config.language_model, weights))
+    else:
+        name = f"soprano_decoder_{precision}"
+        graph = audio_decoder_graph(source.config.decoder, weights)
+    if precision in SCHEMES:
+        quantise_onnx(graph, precision)
+    (folder / "onnx").mkdir(exist_ok=True)
+    _save_onnx(graph, folder / "onnx" / f"{name}.onnx")
 
 
 def _write_quantised_onnx(
@@ -262,18 +289,19 @@ def _write_openvino(
 def trial_run(folder: Path, to: str, precision: str) -> None:
     """Run every graph in the folder, at the lengths where exports break first."""
     backend = open_backend(f"{to}_cpu", folder, precision=precision)
-    config = backend.config
+    config, community = backend.config, not backend.capabilities.spectrum
+    decode: Any = getattr(backend, "decode_audio" if community else "decode")
     graphs = {path.stem for path in (folder / to).iterdir()}
     values: list[Float32] = []
-    if LANGUAGE_MODEL in graphs:
+    if LANGUAGE_MODEL in graphs or community:
         ids = np.array([[config.language_model.eos_token_id] * 3] * 2, np.int64)
         first = backend.prefill(ids, np.array([3, 1]))
         second = backend.step(ids[:, 0], first.state)
         values += [first.logits, first.hidden, second.logits, second.hidden]
-    if DECODER in graphs:
+    if DECODER in graphs or community:
         for tokens in (1, 3):
             hidden = np.zeros((2, tokens, config.language_model.hidden_size), np.float32)
-            values.append(backend.decode(hidden, np.array([tokens, tokens])))
+            values.append(decode(hidden, np.array([tokens, tokens])))
     backend.close()
     if not all(np.isfinite(value).all() for value in values):
         raise ModelError(f"the written {to} graphs return values that are not finite")
@@ -287,6 +315,7 @@ def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str])
     rounded = precision in SCHEMES
     document = {
         "schema_version": SCHEMA_VERSION,
+        **({"layout": origin["layout"]} if origin["layout"] != "bundle" else {}),
         "model": {"identity": origin["identity"]},
         # Golden packs are found by the identity of their model.
         "golden_pack": origin["identity"],

@@ -1,13 +1,15 @@
-"""The decoder as a standard ONNX graph: hidden states -> spectrum."""
+"""The decoder as a standard ONNX graph: hidden states -> spectrum, or -> samples."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
 from soprano.config import LAYER_NORM_EPS, MAGNITUDE_LIMIT, DecoderConfig
 from soprano.onnx_graphs.writer import Graph, Weights, linear
+from soprano.stft import window as window_of
 
 FLOAT = TensorProto.FLOAT
 
@@ -16,14 +18,30 @@ def decoder_graph(config: DecoderConfig, weights: Weights) -> onnx.ModelProto:
     """`hidden_states` (B, T, H), T at least 1 -> `spectrum` (B, F, T', 2)."""
     g = Graph("decoder", weights)
     hidden = g.input("hidden_states", FLOAT, ["batch", "tokens", config.input_size])
+    spectrum = spectrum_of(g, hidden, config)
+    g.output("spectrum", FLOAT, ["batch", config.bins, "frames", 2], spectrum)
+    return g.model()
+
+
+def audio_decoder_graph(config: DecoderConfig, weights: Weights) -> onnx.ModelProto:
+    """`hidden_states` (B, H, T), T at least 1 -> `audio` (B, N), as in community exports."""
+    g = Graph("audio_decoder", weights)
+    hidden = g.input("hidden_states", FLOAT, ["batch", config.input_size, "tokens"])
+    by_token = g.op("Transpose", hidden, name="hidden_states.by_token", perm=[0, 2, 1])
+    audio = inverse_stft(g, spectrum_of(g, by_token, config), config)
+    g.output("audio", FLOAT, ["batch", "samples"], audio)
+    return g.model()
+
+
+def spectrum_of(g: Graph, hidden: str, config: DecoderConfig) -> str:
+    """(B, T, H) -> (B, F, T', 2)."""
     frames = interpolate(g, hidden, config)  # (B, T', H)
     x = convolve(g, frames, "decoder.embed", config.input_kernel_size, groups=1)
     x = layer_norm(g, x, "decoder.norm")  # (B, T', C)
     for block in range(config.num_layers):
         x = convnext_block(g, x, f"decoder.convnext.{block}", config)
     x = layer_norm(g, x, "decoder.final_layer_norm")
-    g.output("spectrum", FLOAT, ["batch", config.bins, "frames", 2], spectrum_head(g, x, config))
-    return g.model()
+    return spectrum_head(g, x, config)
 
 
 def interpolate(g: Graph, hidden: str, config: DecoderConfig) -> str:
@@ -111,3 +129,31 @@ def spectrum_head(g: Graph, x: str, config: DecoderConfig) -> str:
     ]
     pairs = g.op("Concat", *parts, name="head.pairs", axis=3)  # (B, T', F, 2)
     return g.op("Transpose", pairs, name="head.spectrum", perm=[0, 2, 1, 3])
+
+
+def inverse_stft(g: Graph, spectrum: str, config: DecoderConfig) -> str:
+    """(B, F, T', 2) -> (B, N): transposed convolutions are sums of overlapping frames."""
+    size, hop, bins = config.n_fft, config.hop_length, config.bins
+    window = window_of(config.istft)
+    angles = 2 * np.pi / size * np.outer(np.arange(bins), np.arange(size))
+    parts = np.stack([np.cos(angles), -np.sin(angles)], axis=1)  # (F, 2, n_fft)
+    twice = np.where((np.arange(bins) == 0) | (np.arange(bins) == size // 2), 1, 2)
+    kernel = parts * twice[:, None, None] * window / size
+    by_frame = g.op("Transpose", spectrum, name="istft.by_bin", perm=[0, 1, 3, 2])
+    channels = g.op("Reshape", by_frame, g.constant([0, 2 * bins, -1]), name="istft.channels")
+    count = g.op("Shape", channels, name="istft.count", start=2, end=3)
+    shape = g.op("Concat", g.constant([1, 1]), count, name="istft.ones_shape", axis=0)
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    ones = g.op("ConstantOfShape", shape, name="istft.ones", value=one)
+
+    def summed(frames: str, weights: npt.NDArray[np.floating], name: str) -> str:
+        """Overlapping frames added up, without the half windows at both ends."""
+        stored = g.constant(weights.reshape(-1, 1, size), np.float32)
+        padded = g.op("ConvTranspose", frames, stored, name=f"{name}.padded", strides=[hop])
+        ends = (g.constant([size // 2]), g.constant([-(size // 2)]), g.constant([2]))
+        return g.op("Slice", padded, *ends, name=name)
+
+    samples = summed(channels, kernel, "istft.sum")
+    envelope = summed(ones, window**2, "istft.envelope")
+    normalised = g.op("Div", samples, envelope, name="istft.samples")
+    return g.op("Squeeze", normalised, g.constant([1]), name="audio.row")

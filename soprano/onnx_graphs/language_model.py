@@ -61,6 +61,14 @@ def language_model_graph(config: LanguageModelConfig, weights: Weights) -> onnx.
     return g.model()
 
 
+def hidden_state_last(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with `last_hidden_state` as its last output."""
+    outputs = sorted(model.graph.output, key=lambda value: value.name == "last_hidden_state")
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    return model
+
+
 def rms_norm(g: Graph, x: str, module: str, config: LanguageModelConfig) -> str:
     square = g.op("Pow", x, g.constant(2, np.float32), name=f"{module}.square")
     mean = g.op("ReduceMean", square, g.constant([-1]), name=f"{module}.mean", keepdims=1)

@@ -30,9 +30,14 @@ def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
     None if there is neither: a folder with one graph holds all graphs that it is meant to have.
     """
     if path := graph_file(folder, part):
-        linked = any(file.is_symlink() for file in path.parent.iterdir())
-        return _resolve_links(path) if linked else GraphSource(path.parent, path, None)
+        return graph_source(path)
     return _write(folder, part) if folder.has_weights and not _has_graphs(folder) else None
+
+
+def graph_source(path: Path) -> GraphSource:
+    """A graph's file, or its bytes where its folder holds symbolic links."""
+    linked = any(file.is_symlink() for file in path.parent.iterdir())
+    return _resolve_links(path) if linked else GraphSource(path.parent, path, None)
 
 
 def graph_file(folder: ModelFolder, part: str) -> Path | None:
