@@ -55,6 +55,7 @@ class Comparison:
     fault: str | None = None
     floor: float = 0.0
     place: str = ""  # `where` in the terms of the pipeline
+    quantiles: tuple[float, ...] = ()  # of the errors, in noise floors, if there is one
 
     def used(self) -> float:
         """The largest error relative to its limit; infinite for a failure without a size."""

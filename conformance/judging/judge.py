@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from conformance.judging import compare, mutants
 from conformance.judging.compare import Comparison, Limit
+from conformance.judging.excerpts import error_quantiles, excerpt
 from conformance.judging.places import Places, usual
 from conformance.judging.records import TestRecord, is_third_party
 from conformance.judging.sequences import short
@@ -104,7 +106,8 @@ class Judge:
         """
         __tracebackhide__ = True
         named = places or usual(quantity, np.shape(expected), self._config)
-        if self._passed(compare.floats(quantity, actual, expected, limit, dtype, named)):
+        comparison = compare.floats(quantity, actual, expected, limit, dtype, named)
+        if self._passed(_with_quantiles(comparison, actual, expected)):
             self._challenge_floats(quantity, actual, expected, limit, decoys, dtype)
 
     def waveform(
@@ -122,9 +125,18 @@ class Judge:
         """
         __tracebackhide__ = True
         named = places or usual("samples", np.shape(expected), self._config)
-        if self._passed(compare_waveforms(quantity, actual, expected, limit, named)):
+        comparison = compare_waveforms(quantity, actual, expected, limit, named)
+        self._keep_audio(comparison, actual, expected)
+        if self._passed(_with_quantiles(comparison, actual, expected)):
             decoys = (np.roll(actual, 1), -actual) if np.any(expected) else ()
             self._challenge_floats(quantity, actual, expected, limit, decoys, np.float32)
+
+    def _keep_audio(self, comparison: Comparison, actual: Any, expected: Any) -> None:
+        """Keep samples for the report, if they were compared with the oracle or differ."""
+        if self._config and (comparison.floor or comparison.fault):
+            kept = excerpt(comparison, actual, expected, self._config.sample_rate)
+            if kept and kept.preferred_to(self._evidence.audio):
+                self._evidence.audio = kept
 
     def _challenge_floats(
         self,
@@ -255,6 +267,24 @@ class _Together(AbstractContextManager[None]):
             faults.append(f"then {type(error).__name__}: {error}")
         if faults and (error is None or isinstance(error, Exception)):
             raise AssertionError("\n".join(faults)) from error
+
+
+def _with_quantiles(comparison: Comparison, actual: Any, expected: npt.ArrayLike) -> Comparison:
+    """A comparison of floats with the quantiles of its errors, if it has a noise floor."""
+    if not comparison.floor or not comparison.elements or not np.isfinite(actual).all():
+        return comparison
+    errors = error_quantiles(actual, expected, comparison.floor)
+    return replace(comparison, quantiles=errors)
+
+
+def _challenge(
+    quantity: str, altered: Mapping[str, Any], again: Callable[[Any], Comparison]
+) -> None:
+    """Repeat a comparison with each mutant; each must fail."""
+    __tracebackhide__ = True
+    for name, mutant in altered.items():
+        if again(mutant).fault is None:
+            raise MistrustedError(f"{quantity}: the mutant {name!r} would have passed")
 
 
 def _challenge(

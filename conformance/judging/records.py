@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
+from conformance.judging.excerpts import Excerpt
 from soprano.backends import BUILT_IN
 
 
@@ -25,6 +26,7 @@ class TestRecord:
     claims: tuple[Deviation, ...] = ()  # deviations that apply to the test
     deviated: list[Deviation] = field(default_factory=list)  # deviations that occurred
     differences: list[str] = field(default_factory=list)  # known ones, by a text profile
+    audio: Excerpt | None = None  # samples that were compared
     golden: str = ""  # where the golden values come from
     verdict: str = "error"
     message: str = ""

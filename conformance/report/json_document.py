@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from conformance.report.details import details
 from conformance.report.evidence import Evidence
 from conformance.report.margins import margins
 from conformance.report.verdicts import RED, UNJUDGED, by_subject, first_failure
@@ -42,6 +43,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
             backend: {quantity: asdict(margin) for quantity, margin in own.items()}
             for backend, own in margins(records).items()
         },
+        **details(records),
         "totals": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
     }
 

@@ -15,6 +15,7 @@ from conformance.judging import tolerances
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord, totals
+from conformance.report.details import commands
 
 # From worst to best. A requirement has the worst verdict of its tests.
 ORDER = (
@@ -39,6 +40,7 @@ def summarize(records: list[TestRecord], today: date | None = None) -> dict[str,
             "verdict": next(verdict for verdict in ORDER if verdict in verdicts),
             **_evidence(own),
             "failures": _failures(own) + faults,
+            "commands": commands(own),
         }
     return summary
 
@@ -144,6 +146,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
     """
     used = comparison.used()
     entry = {**asdict(comparison), "used": used, "margin": 1 / used if used else None}
+    del entry["quantiles"]
     if not np.isfinite(used):
         entry |= dict.fromkeys(("worst", "rms", "row", "used", "margin"))
     return entry
