@@ -163,10 +163,12 @@ def main() -> None:
         sys.exit(2)
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
+    from conformance.report.commands import report
     from conformance.vectors.commands import vectors
 
     cli.add_command(faults)
     cli.add_command(port)
+    cli.add_command(report)
     cli.add_command(vectors)
     cli(prog_name="python -m conformance")
 
