@@ -408,8 +408,14 @@ def istft_stage(request: pytest.FixtureRequest, shared: Stages) -> IstftUnderTes
 
 
 @pytest.fixture
-def judge(request: pytest.FixtureRequest) -> Judge:
+def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
     """Compares and records; a test that passes without a comparison fails."""
+    judge = _judge(request)
+    yield judge
+    judge.require_unchanged()
+
+
+def _judge(request: pytest.FixtureRequest) -> Judge:
     from conformance.judging.judge import Judge
 
     if "backend" not in request.fixturenames:

@@ -206,7 +206,7 @@ def shape(
     quantity: str, actual: Any, expected: tuple[int, ...], places: Places = UNNAMED
 ) -> Comparison:
     """An array of a shape."""
-    got = tuple(actual.shape) if isinstance(actual, np.ndarray) else None
+    got = tuple(actual.shape) if type(actual) is np.ndarray else None
     if got is None:
         fault: str | None = f"got a {type(actual).__name__}, wanted an array"
     else:
@@ -231,7 +231,7 @@ def values(quantity: str, actual: Any, expected: Any) -> Comparison:
 
 
 def _form_fault(actual: Any, wanted: tuple[int, ...], dtype: Any, places: Places) -> str | None:
-    if not isinstance(actual, np.ndarray):
+    if type(actual) is not np.ndarray:  # a subclass may change what a comparison does
         return f"got a {type(actual).__name__}, wanted an array"
     if actual.shape != wanted:
         return places.misfit(actual.shape, wanted)

@@ -20,6 +20,9 @@ from conformance.judging.waveform import compare_waveforms
 from conformance.ports.wire import PortFailureError
 from soprano.config import DecoderConfig
 
+_WATCHED = 2**26  # bytes of outputs that are compared with their copies again after a test
+_HUNDREDS = 200  # elements whose errors cannot all be zero
+
 
 class MistrustedError(AssertionError):
     """A comparison passed, and a mutant passed it too."""
@@ -36,6 +39,24 @@ class Judge:
         self._evidence = record
         self._config = config
         self.faults: list[str] | None = None  # of the comparisons that are made together
+        self._compared: list[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]] = []
+        self._bytes = 0  # of the outputs that were compared
+
+    def require_unchanged(self) -> None:
+        """Outputs are still what they were when they were compared."""
+        __tracebackhide__ = True
+        for quantity, actual, copy in self._compared:
+            if actual.tobytes() != copy.tobytes():
+                raise AssertionError(f"{quantity} changed after it was compared")
+
+    def _watched(self, quantity: str, actual: Any) -> Any:
+        """A copy of an output, with which it is compared again after the test."""
+        copy = _copy(actual)
+        if copy is not actual:
+            self._bytes += copy.nbytes
+            if self._bytes <= _WATCHED:
+                self._compared.append((quantity, actual, copy))
+        return copy
 
     def together(self) -> AbstractContextManager[None]:
         """Make all comparisons of a block, then fail once with every fault."""
@@ -81,7 +102,7 @@ class Judge:
         """Arrays of the same shape, type and bits."""
         __tracebackhide__ = True
         named = places or usual(quantity, expected.shape, self._config)
-        if self._passed(compare.bits(quantity, actual, expected, named)):
+        if self._passed(compare.bits(quantity, _copy(actual), expected, named)):
             _require_two_objects(quantity, actual, expected)
             _challenge(
                 quantity,
@@ -106,8 +127,10 @@ class Judge:
         """
         __tracebackhide__ = True
         named = places or usual(quantity, np.shape(expected), self._config)
-        comparison = compare.floats(quantity, actual, expected, limit, dtype, named)
-        if self._passed(_with_quantiles(comparison, actual, expected)):
+        copy = self._watched(quantity, actual)
+        comparison = compare.floats(quantity, copy, expected, limit, dtype, named)
+        if self._passed(_with_quantiles(comparison, copy, expected)):
+            _require_rounding(comparison, copy, expected)
             self._challenge_floats(quantity, actual, expected, limit, decoys, dtype)
 
     def waveform(
@@ -125,10 +148,12 @@ class Judge:
         """
         __tracebackhide__ = True
         named = places or usual("samples", np.shape(expected), self._config)
-        comparison = compare_waveforms(quantity, actual, expected, limit, named)
-        self._keep_audio(comparison, actual, expected)
-        if self._passed(_with_quantiles(comparison, actual, expected)):
-            decoys = (np.roll(actual, 1), -actual) if np.any(expected) else ()
+        copy = self._watched(quantity, actual)
+        comparison = compare_waveforms(quantity, copy, expected, limit, named)
+        self._keep_audio(comparison, copy, expected)
+        if self._passed(_with_quantiles(comparison, copy, expected)):
+            _require_rounding(comparison, copy, expected)
+            decoys = (np.roll(copy, 1), -copy) if np.any(expected) else ()
             self._challenge_floats(quantity, actual, expected, limit, decoys, np.float32)
 
     def _keep_audio(self, comparison: Comparison, actual: Any, expected: Any) -> None:
@@ -287,14 +312,21 @@ def _challenge(
             raise MistrustedError(f"{quantity}: the mutant {name!r} would have passed")
 
 
-def _challenge(
-    quantity: str, altered: Mapping[str, Any], again: Callable[[Any], Comparison]
-) -> None:
-    """Repeat a comparison with each mutant; each must fail."""
+def _copy(actual: Any) -> Any:
+    """An array as it is now: a port may have kept it."""
+    return actual.copy() if type(actual) is np.ndarray else actual
+
+
+def _require_rounding(comparison: Comparison, actual: Any, expected: npt.ArrayLike) -> None:
+    """Outputs cannot equal values that their type does not represent, such as those of float64."""
     __tracebackhide__ = True
-    for name, mutant in altered.items():
-        if again(mutant).fault is None:
-            raise MistrustedError(f"{quantity}: the mutant {name!r} would have passed")
+    wanted = np.asarray(expected, np.float64)
+    exact = comparison.worst == 0 and comparison.elements >= _HUNDREDS
+    if exact and np.any(wanted.astype(actual.dtype) != wanted):
+        raise MistrustedError(
+            f"{comparison.quantity}: the error of {comparison.elements:,} elements is exactly "
+            f"zero, and {actual.dtype} does not represent them"
+        )
 
 
 def _require_two_objects(quantity: str, actual: Any, expected: Any) -> None:

@@ -106,6 +106,33 @@ def test_a_comparator_that_accepts_everything_is_mistrusted(judge, monkeypatch, 
         calls[comparator]()
 
 
+def test_an_error_of_zero_is_mistrusted_where_the_type_cannot_hold_the_values(judge, monkeypatch):
+    wanted = np.linspace(-1, 1, 300)
+    monkeypatch.setattr(compare, "floats", lambda *_: Comparison("q", 300, 0.0, 1e-3))
+    with pytest.raises(MistrustedError, match="exactly zero"):
+        judge.close("q", wanted.astype(np.float32), wanted, LIMIT)
+    monkeypatch.undo()
+    judge.close("q", wanted.astype(np.float32), wanted.astype(np.float32), LIMIT)
+
+
+def test_an_output_that_changes_after_its_comparison_is_named(judge):
+    output = EXPECTED.astype(np.float32)
+    judge.close("q", output, EXPECTED, LIMIT)
+    judge.require_unchanged()
+    output[0] = 5
+    with pytest.raises(AssertionError, match="q changed after it was compared"):
+        judge.require_unchanged()
+
+
+def test_an_array_of_a_subclass_is_no_array(judge):
+    class Equal(np.ndarray):
+        def __array_ufunc__(self, ufunc, method, *inputs, **options):
+            return np.zeros(self.shape)
+
+    with pytest.raises(AssertionError, match="got a Equal, wanted an array"):
+        judge.close("q", (EXPECTED + 1).astype(np.float32).view(Equal), EXPECTED, LIMIT)
+
+
 def test_a_call_that_rejects_valid_input_is_mistrusted(judge):
     def reject(*_):
         raise ValueError("no")
