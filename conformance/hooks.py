@@ -366,11 +366,15 @@ def _judge(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    from conformance.report.ci import publish
+    from conformance.report.json_document import document
     from conformance.report.terminal import sections
 
     evidence = config.stash[JOURNAL].evidence
     if evidence.collected:
         _write_sections(terminalreporter, sections(evidence, full=config.option.verbose >= 0))
+        for line in publish(document(evidence)):
+            terminalreporter.write_line(line)
 
 
 def _write_sections(reporter: Any, found: Iterable[Section]) -> None:

@@ -133,7 +133,8 @@ def _reason(returned: int) -> str:
 
 def _report(evidence: Evidence, reason: str) -> int:
     """Report in place of a process that has ended."""
-    from conformance.report.json_document import write
+    from conformance.report.ci import publish
+    from conformance.report.json_document import document, write
     from conformance.report.terminal import end, sections
 
     evidence.process_ended(reason)
@@ -145,6 +146,7 @@ def _report(evidence: Evidence, reason: str) -> int:
         opening = f" while opening {evidence.opening}" if evidence.opening else ""
         print(f"ERROR: the process ended before any test{opening}: {reason}")
         return _NOTHING_JUDGED
+    print(*publish(document(evidence)), sep="\n")
     for title, lines in [*sections(evidence, full=False), *end(evidence)]:
         print(f" {title} ".center(80, "="), *lines, sep="\n")
     return _FAILED

@@ -19,7 +19,8 @@ from conformance.report.margins import margins
 from conformance.report.verdicts import RED, UNJUDGED, by_subject, first_failure
 
 SCHEMA_VERSION = 5
-CONFORMS, NO_VERDICT = "conforms", "no verdict"
+CONFORMS, FAILS, NO_VERDICT = "conforms", "does not conform", "no verdict"
+BADGE = "badge.json"
 _FILES = ("conformance.json", "junit.xml")
 _LIBRARIES = ("soprano-conformance", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
@@ -53,7 +54,7 @@ def _verdict(evidence: Evidence, verdicts: list[str]) -> str:
     if not evidence.complete:
         return NO_VERDICT
     if any(verdict in RED for verdict in verdicts):
-        return "does not conform"
+        return FAILS
     return CONFORMS if set(verdicts) - set(UNJUDGED) else "nothing was judged"
 
 
@@ -80,9 +81,15 @@ def _remove(path: Path) -> None:
 
 
 def write(evidence: Evidence) -> None:
-    """Replace the report in its folder."""
-    text = json.dumps(document(evidence), indent=2, allow_nan=False) + "\n"
-    target = Path(evidence.folder) / _FILES[0]
+    """Replace the report in its folder, and its badge."""
+    found = document(evidence)
+    _replace(Path(evidence.folder) / BADGE, badge(found))
+    _replace(Path(evidence.folder) / _FILES[0], found)
+
+
+def _replace(target: Path, content: dict[str, Any]) -> None:
+    """Write JSON to a file, which is never incomplete."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     number, partial = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -93,6 +100,14 @@ def write(evidence: Evidence) -> None:
         os.replace(partial, target)
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def badge(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of an endpoint badge (https://shields.io/badges/endpoint-badge)."""
+    verdict, passed = document["verdict"], document["totals"].get("pass", 0)
+    message = f"{verdict}, {passed} passed" if verdict == CONFORMS else verdict
+    colour = {CONFORMS: "brightgreen", FAILS: "red"}.get(verdict, "lightgrey")
+    return {"schemaVersion": 1, "label": "conformance", "message": message, "color": colour}
 
 
 def verdict_of(folder: Path) -> str:

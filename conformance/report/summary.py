@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance.report.documents import Run
-from conformance.report.merged import Column, Table, merge, used, verdict_of
+from conformance.report.merged import Column, Table, merge, verdict_of
+from conformance.report.verdicts import RED
 
 _MOST = 20  # failing requirements that are listed
 _WIDTH = 200  # characters of a message
@@ -25,7 +26,7 @@ def text(runs: list[Run]) -> str:
 def _text_failures(table: Table) -> Iterator[str]:
     red = list(table.red())
     for requirement, column, verdict in red[:_MOST]:
-        message, command = _first(column, requirement)
+        _, message, command = first_failure_of(column, requirement)
         yield f"{requirement}  {verdict:10} {column.title}: {message}"
         yield f"       {command}"
     if more := len(red[_MOST:]):
@@ -51,10 +52,11 @@ def _markdown_failures(table: Table) -> Iterator[str]:
     red = list(table.red())
     if not red:
         return
-    yield from ("", f"<details><summary>{len(red)} failures</summary>", "")
+    count = f"{len(red)} failing requirement{'s' * (len(red) > 1)}"
+    yield from ("", f"<details><summary>{count}</summary>", "")
     yield from ("| requirement | backend | verdict | what was found |", "|---|---|---|---|")
     for requirement, column, verdict in red[:_MOST]:
-        cells = requirement, column.title, verdict, _first(column, requirement)[0]
+        cells = requirement, column.title, verdict, first_failure_of(column, requirement)[1]
         yield f"| {' | '.join(map(_cell, cells))} |"
     if more := len(red[_MOST:]):
         yield f"| and {more} more | | | |"
@@ -72,15 +74,16 @@ def _first_failure(run: Run) -> str:
     )
 
 
-def _first(column: Column, requirement: str) -> tuple[str, str]:
-    """The first failure of a cell, and the command that repeats it."""
-    for entry in column.entries(requirement).values():
-        if entry["failures"]:
-            node, _, message = entry["failures"][0].partition(": ")
-            message = message.partition(": ")[2] or message or node
-            repeat = entry["commands"].get(node) or column.command(requirement)
-            return _cut(message.partition("\n")[0]), repeat
-    return used(next(iter(column.entries(requirement).values()))), column.command(requirement)
+def first_failure_of(column: Column, requirement: str) -> tuple[str, str, str]:
+    """The first failing test of a cell, its message, and the command that repeats it."""
+    entries = column.entries(requirement).values()
+    entry = next(entry for entry in entries if entry["verdict"] in RED)
+    text = next(iter(entry["failures"]), "")
+    node = next((name for name in entry["nodes"] if text.startswith(f"{name}: ")), "")
+    message = text.removeprefix(f"{node}: ").partition("\n")[0]
+    for verdict in RED:
+        message = message.removeprefix(f"{verdict}: ")
+    return node, _cut(message), entry["commands"].get(node) or column.command(requirement)
 
 
 def _counts(table: Table, column: Column) -> str:
