@@ -72,24 +72,33 @@ def run(context: click.Context, folder: Path) -> None:
 
 
 @cli.command()
-@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option("--to", type=click.Choice(["onnx", "openvino", "gguf"]), required=True)
 @click.option("--precision", default="fp32", show_default=True, help="Precision class.")
 @click.option("--model", "models", multiple=True, help="Only these (repeatable). [all]")
 @click.option("--layout", type=click.Choice(["bundle", "community"]), default="bundle")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def export(to: str, precision: str, models: tuple[str, ...], layout: str, output: Path) -> None:
     """Export the models of the suite, one bundle per model."""
-    _require(to, "onnx", "onnxruntime" if to == "onnx" else "openvino")
+    if to == "gguf":
+        _require(to, "gguf")
+    else:
+        _require(to, "onnx", "onnxruntime" if to == "onnx" else "openvino")
     from conformance.golden.packs import fixture_models
-    from soprano.export.bundle import export_bundle
 
     fixtures = {model.name: model for model in fixture_models()}
     for name in models or fixtures:
         if name not in fixtures:
             raise click.BadParameter(f"no model {name}; there are {', '.join(fixtures)}")
-        bundle = export_bundle(
-            fixtures[name], output / name, to=to, precision=precision, layout=layout
-        )
+        if to == "gguf":
+            from soprano.export.gguf import export_gguf
+
+            bundle = export_gguf(fixtures[name], output / name, precision=precision)
+        else:
+            from soprano.export.bundle import export_bundle
+
+            bundle = export_bundle(
+                fixtures[name], output / name, to=to, precision=precision, layout=layout
+            )
         click.echo(bundle, err=True)
 
 

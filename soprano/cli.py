@@ -219,7 +219,12 @@ def _progress(label: str) -> Iterator[Progress | None]:
 
 @cli.command()
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help=_MODEL_HELP)
-@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "openvino", "gguf"]),
+    required=True,
+    help="gguf: the language model for ggml runtimes, beside the decoder's weights.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8", "int4"]),
@@ -242,16 +247,21 @@ def _progress(label: str) -> Iterator[Progress | None]:
 def export(model: str, to: str, precision: str, part: str, layout: str, output: Path) -> None:
     """Write a self-contained bundle of graphs, weights, tokenizer, config and manifest."""
     try:
-        from soprano.export.bundle import export_bundle
+        if to == "gguf":
+            from soprano.export.gguf import export_gguf
+
+            export_gguf(model, output, precision=precision)
+        else:
+            from soprano.export.bundle import export_bundle
+
+            export_bundle(model, output, to=to, precision=precision, part=part, layout=layout)
+    except SopranoError:
+        raise
     except ImportError as error:
         raise click.ClickException(
             f"export needs an extra: pip install 'soprano-conformance[export]' ({error})"
         ) from None
-    try:
-        export_bundle(model, output, to=to, precision=precision, part=part, layout=layout)
     except ValueError as error:
-        if isinstance(error, SopranoError):
-            raise
         raise click.UsageError(str(error)) from None
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     click.echo(f"{output}: {size / 1e6:.1f} MB", err=True)

@@ -82,7 +82,7 @@ _DECODER_KEYS = (DECODER_KEY, "decoder")
 _DECODER_NUMBERS = tuple(field.name for field in fields(DecoderConfig))
 _KNOWN_KEYS = frozenset(
     {*_LANGUAGE_MODEL_KEYS, *_FIXED_KEYS, *_IGNORED_KEYS, *_ROPE_KEYS, *_DECODER_KEYS}
-    | {"layer_types", NORMALIZER_KEY}
+    | {"layer_types", "quantization", NORMALIZER_KEY}
 )
 _SIGNAL_KEYS = ("sample_rate", "n_fft", "hop_length", "win_length", "frames_per_token")
 
@@ -106,6 +106,9 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     entries = {**document, **_parse_rope(document)}
     if unknown := sorted(key for key, value in entries.items() if not _is_known(key, value)):
         raise ModelError(f"config.json: unknown key {unknown[0]!r}")
+    # MLX states the form of its matrices twice.
+    if entries.get("quantization_config") == entries.pop("quantization", None):
+        entries.pop("quantization_config", None)
     for key, allowed in _FIXED_KEYS.items():
         if key in entries and entries[key] not in allowed:
             raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {entries[key]!r}")

@@ -21,7 +21,9 @@ from soprano.checkpoint.config_json import (
     states_whole_decoder,
 )
 from soprano.checkpoint.contents import missing, read_json, stand_in
+from soprano.checkpoint.gguf import read_gguf
 from soprano.checkpoint.hub import fetch_model, is_hub_name
+from soprano.checkpoint.mlx import is_mlx, read_mlx
 from soprano.checkpoint.tensors import (
     Float32,
     Shapes,
@@ -164,7 +166,9 @@ class ModelFolder:
     @property
     def has_weights(self) -> bool:
         """Whether the float weights of both networks are here; a quantised bundle has none."""
-        return self._has(*_LANGUAGE_MODEL_FILES) and self._has(*_DECODER_FILES)
+        if self._has(*_LANGUAGE_MODEL_FILES):
+            return self._has(*_DECODER_FILES) or bool(self._mlx_weights.get("decoder"))
+        return self._gguf is not None and self._has(*_DECODER_FILES)
 
     def _has(self, *names: str) -> bool:
         return any((self._weights / name).exists() for name in names)
@@ -176,8 +180,32 @@ class ModelFolder:
         return graphs if any(graphs.glob("*.safetensors")) else self.path
 
     @cached_property
+    def _gguf(self) -> Path | None:
+        """The only GGUF file of a folder that has no safetensors file of a language model."""
+        found = sorted(self.path.glob("*.gguf"))
+        if self._has(*_LANGUAGE_MODEL_FILES) or not found:
+            return None
+        if len(found) > 1:
+            raise ModelError(f"{found[0].name} and {found[1]} are both a GGUF file: remove one")
+        return found[0]
+
+    @cached_property
+    def _mlx_weights(self) -> dict[str, dict[str, Float32]]:
+        """The weights by network, if they are in the layout of MLX; else empty."""
+        document = read_json(self.path / "config.json")
+        index = index_folder(self._weights, "model") if self._has(*_LANGUAGE_MODEL_FILES) else {}
+        if not is_mlx(document, index):
+            return {}
+        return read_mlx(self._weights / "model.safetensors", document, index)
+
+    @cached_property
     def language_model_index(self) -> dict[str, Tensor]:
-        """The language model's tensors in their files, by their names in the checkpoint."""
+        """The language model's tensors in their files, by their names in the checkpoint.
+
+        Empty if they are stored in another form.
+        """
+        if self._gguf or self._mlx_weights:
+            return {}
         config = self.config.language_model
         index = index_folder(self._weights, "model")
         if config.tie_word_embeddings:
@@ -187,7 +215,7 @@ class ModelFolder:
     @cached_property
     def decoder_index(self) -> dict[str, Tensor]:
         """The decoder's tensors in their file; empty if that is a `decoder.pth`."""
-        index = self._decoder_file
+        index = {} if self._mlx_weights.get("decoder") else self._decoder_file
         return _checked(self.path, index, decoder_shapes(self.config.decoder)) if index else {}
 
     @cached_property
@@ -196,6 +224,8 @@ class ModelFolder:
         return index_file(path) if path.exists() else {}
 
     def _decoder_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        if own := self._mlx_weights.get("decoder"):
+            return {name: values.shape for name, values in own.items()}
         if self._decoder_file:
             return {name: tensor.shape for name, tensor in self._decoder_file.items()}
         if (self.path / "decoder.pth").exists():
@@ -218,16 +248,31 @@ class ModelFolder:
 
     def weight_files(self) -> list[Path]:
         """The files that hold the weights of both networks."""
-        indexed = [*self.language_model_index.values(), *self.decoder_index.values()]
-        pickled = [] if self.decoder_index else [self.path / "decoder.pth"]
-        return sorted({tensor.path for tensor in indexed}) + pickled
+        found = {tensor.path for tensor in self.language_model_index.values()}
+        if self._gguf:
+            found.add(self._gguf)
+        if self._mlx_weights:
+            found |= {tensor.path for tensor in index_folder(self._weights, "model").values()}
+        if not self._mlx_weights.get("decoder"):
+            found |= {t.path for t in self.decoder_index.values()} or {self.path / "decoder.pth"}
+        return sorted(found)
 
     def language_model_weights(self) -> dict[str, Float32]:
         """The language model's tensors as float32, by their names in the checkpoint."""
+        config = self.config.language_model
+        if self._gguf or self._mlx_weights:
+            own = (
+                read_gguf(self._gguf, config) if self._gguf else self._mlx_weights["language_model"]
+            )
+            if config.tie_word_embeddings:
+                own.pop("lm_head.weight", None)
+            return _checked(self.path, own, language_model_shapes(config))
         return {name: tensor.read() for name, tensor in self.language_model_index.items()}
 
     def decoder_weights(self) -> dict[str, Float32]:
         """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`."""
+        if own := self._mlx_weights.get("decoder"):
+            return _checked(self.path, own, decoder_shapes(self.config.decoder))
         if index := self.decoder_index:
             return {name: tensor.read() for name, tensor in index.items()}
         if not (self.path / "decoder.pth").exists():

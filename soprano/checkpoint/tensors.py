@@ -22,7 +22,7 @@ from soprano.errors import ModelError
 Float32 = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
 
-_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "U32": 4}  # U32: codes of MLX
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,15 @@ class Tensor:
             # bfloat16 is the upper half of a float32.
             widened = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
-            widened = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[self.dtype])
+            kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "U32": "<u4"}[self.dtype]
+            widened = np.frombuffer(raw, kind)
         return np.ascontiguousarray(widened.reshape(self.shape), dtype=np.float32)
+
+    def codes(self) -> npt.NDArray[np.uint32]:
+        """The values of a tensor of type U32."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return np.frombuffer(file.read(self.length), "<u4").reshape(self.shape)
 
 
 def index_file(path: Path) -> dict[str, Tensor]:

@@ -202,7 +202,6 @@ ARITHMETIC = {
     "mlp_bias": True,
     "no_rope_layers": [1, 0, 1],
     "partial_rotary_factor": 0.25,
-    "quantization": {"bits": 4, "group_size": 64},
     "query_pre_attn_scalar": 256,
     "residual_multiplier": 0.2,
     "rope_interleaved": True,

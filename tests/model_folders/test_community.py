@@ -17,7 +17,11 @@ MODELS = {path.name: path for path in fixture_models()}
 IDS, HIDDEN_TOKENS = [3, 1, 50, 2], 6
 LANGUAGE_MODEL, DECODER = "soprano_backbone_kv_fp32.onnx", "soprano_decoder_fp32.onnx"
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime():
+    pytest.importorskip("onnxruntime")
 
 
 def export(model, folder, **options):

@@ -113,7 +113,7 @@ def test_a_missing_file_is_named_with_what_the_folder_holds(judge, copy, name):
     "names",
     [
         ("pytorch_model.bin",),
-        ("voice-q8_0.gguf",),
+        ("voice.ggml",),
         ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
         ("model.safetensors.part",),
         ("consolidated.pth", "tf_model.h5"),
