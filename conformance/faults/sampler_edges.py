@@ -29,7 +29,7 @@ def history_wraps_around(logits: Any, history: Any, options: Any, uniform: Any) 
     return sample(logits, [i % len(logits) for i in history], options, uniform)
 
 
-@fault(SAMPLER, "SA-26", hard=True)
+@fault(SAMPLER, "SA-29", hard=True)
 def logits_read_from_their_address(subject: Subject) -> Subject:
     """Logits are read one after another from the address of the first, whatever the stride."""
     return with_stages(subject, sample=with_logits(as_if_contiguous))

@@ -255,6 +255,10 @@ class Judge:
         """Record a difference from the contract that is known of what is judged."""
         self._evidence.differences.append(what)
 
+    def note(self, what: str) -> None:
+        """Record what the report states besides the verdict."""
+        self._evidence.notes.append(what)
+
     def count_ids(self, count: int, *, tied: bool = False) -> None:
         """Count the compared ids of one run; `tied`: it diverged within the decision margin."""
         self._evidence.ids += count

@@ -26,6 +26,7 @@ class TestRecord:
     claims: tuple[Deviation, ...] = ()  # deviations that apply to the test
     deviated: list[Deviation] = field(default_factory=list)  # deviations that occurred
     differences: list[str] = field(default_factory=list)  # known ones, by a text profile
+    notes: list[str] = field(default_factory=list)  # what the report states besides the verdict
     audio: Excerpt | None = None  # samples that were compared
     golden: str = ""  # where the golden values come from
     verdict: str = "error"

@@ -4,7 +4,13 @@ import os
 
 import pytest
 
+from conformance.golden.inputs import long_hidden
 from conformance.golden.observations import observe_decoder, observe_prefill
+from conformance.judging import tolerances
+from conformance.judging.processor_time import threads_used
+from conformance.judging.skips import NotDeclared
+from conformance.laws.support.coverage import share
+from conformance.laws.support.interleaving import decoded
 from conformance.options import option
 
 FIELDS = ("version", "device", "threads", "precision", "cache precision", "optimisation")
@@ -14,6 +20,7 @@ NARROW = {"fp32": set(), "fp16": {"float16", "f16", "torch.float16"}, "bf16": {"
 # A runtime may reject more threads than there are cores that this process may use.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = range(1, min(4, CORES) + 1)
+TRIES, SECONDS = 3, 0.15  # of a measurement of processor time
 
 
 @pytest.mark.requirement("AT-01")
@@ -43,23 +50,57 @@ def test_the_attested_threads_are_those_requested(backend, judge, pytestconfig):
     judge.equal(f"{attested.value} threads where {requested} were requested", wrong, False)
 
 
+@pytest.fixture
+def open_with(backend, subject, request, model):
+    """`open_with(threads)`: a backend on the model under test, closed at the end of the test."""
+    name, precision = request.node.callspec.params["backend"][0], backend.capabilities.precision
+    before, opened = backend.attest()["threads"].value, []
+
+    def open_one(threads):
+        opened.append(subject.open(name, model, precision, threads))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+    if before.isdigit():  # PyTorch has one thread pool per process
+        subject.open_backend(name, model, precision, int(before)).close()
+
+
 @pytest.mark.requirement("AT-04")
 @pytest.mark.parametrize("threads", THREADS)
-def test_every_thread_count_matches_the_oracle(
-    backend, subject, vectors, judge, request, model, threads
-):
-    name, precision = request.node.callspec.params["backend"][0], backend.capabilities.precision
-    before = backend.attest()["threads"].value
-    opened = subject.open(name, model, precision, threads)
-    try:
-        observed = observe_prefill(opened, vectors.arrays)
-        observed |= observe_decoder(subject.stages_of(opened, model), vectors.arrays)
-    finally:
-        opened.close()
-        if before.isdigit():  # PyTorch has one thread pool per process
-            subject.open_backend(name, model, precision, int(before)).close()
+def test_every_thread_count_matches_the_oracle(open_with, subject, vectors, judge, model, threads):
+    opened = open_with(threads)
+    observed = observe_prefill(opened, vectors.arrays)
+    observed |= observe_decoder(subject.stages_of(opened, model), vectors.arrays)
     with judge.together():
         for quantity, actual in observed.items():
             expected, limit = vectors.arrays[quantity], vectors.limit(quantity)
             places = vectors.places(quantity)
             judge.close(quantity, actual, expected, limit, decoys=(actual[::-1],), places=places)
+
+
+@pytest.mark.requirement("AT-06")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_threads_share_the_work_than_are_attested(
+    request, vectors, judge, open_with, threads
+):
+    if threads not in share(request, [1, 2]) or threads > CORES:
+        raise NotDeclared("another model takes this number of threads, or there are fewer cores")
+    opened = open_with(threads)
+    attested = opened.attest()["threads"].value
+    claimed = [name for name in ("version", "device", "optimisation") if name in opened.attest()]
+    if not attested.isdigit():
+        raise NotDeclared(f"no number of threads is attested: {attested}")
+    hidden = long_hidden(vectors.arrays, 256)
+    used = 0.0
+    for _ in range(TRIES):
+        used = max(used, threads_used(lambda: decoded(opened, hidden), SECONDS))
+        if used > int(attested) * tolerances.THREADS:
+            break
+    if used * tolerances.THREADS < int(attested):
+        claimed.append(f"{attested} threads ({used:.1f} in use)")
+    judge.note(f"claimed, and not verified: {', '.join(claimed)}")
+    name = f"threads in use where {attested} are attested"
+    limit = int(attested) * tolerances.THREADS
+    judge.below(name, used, limit, wrong=2 * int(attested))

@@ -1,50 +1,33 @@
-"""IN: calls from several threads at the same time return what each returns alone."""
+"""IN: calls in threads, after refused calls, and after results were changed."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 
-from conformance.golden.inputs import hidden_pool, sequence
+from conformance.golden.inputs import hidden_pool, long_hidden, sequence
 from conformance.golden.observations import prefill_one
 from conformance.judging.skips import NotDeclared
-from conformance.laws.support.agreement import judge_same
-from conformance.laws.support.coverage import share
-from conformance.laws.support.interleaving import STEPS, TOKENS, concurrently, decoded, farthest
-from soprano.config import SamplingOptions
+from conformance.laws.support.coverage import longest, share
+from conformance.laws.support.interleaving import (
+    STEPS,
+    TOKENS,
+    decoded,
+    judge_concurrent,
+    judge_value,
+    uses,
+)
+from conformance.laws.support.invalid_calls import attempt
+from conformance.laws.support.own_calls import MANY, METHODS, OwnCalls, spoil
+from soprano.backends import BUILT_IN
 
-MANY = 8  # threads
-CASES = (("prefill", 2), ("prefill", MANY), ("step", MANY), ("decode", 2), ("decode", MANY),
-         ("mixed", 2), ("mixed", MANY))  # fmt: skip
-OPTIONS = SamplingOptions(0.9, 0.95, 0, 1.2)
-GREEDY = SamplingOptions(0.0, 1.0, 0, 1.2)
-SPOKEN = 6  # new tokens
-OWN = ("normalize", "sample", "synthesize", "synthesize_batch", "stream", "decode_audio", "istft")
-
-
-def judge_concurrent(judge, vectors, jobs):
-    """Judge each job's results, repeated in threads, against its result before.
-
-    A job returns arrays of floats by quantity, and other values, which must be equal.
-    """
-    alone = [job() for job in jobs]
-    results = concurrently(jobs)
-    with judge.together():
-        for thread, (expected, own) in enumerate(zip(alone, results, strict=True)):
-            name = f"thread {thread} of {len(jobs)}"
-            for quantity, value in expected.items():
-                repeated = [result[quantity] for result in own]
-                judge_value(judge, vectors, f"{name}, {quantity}", repeated, value)
-
-
-def judge_value(judge, vectors, quantity, repeated, expected):
-    if not isinstance(expected, np.ndarray):
-        wrong = [value for value in repeated if value != expected]
-        judge.equal(quantity, [*wrong, *repeated][0], expected)
-        return
-    what = quantity.split()[-1]
-    limit = vectors.own_limit(f"step {what}" if what in ("logits", "hidden") else what)
-    judge_same(judge, quantity, farthest(repeated, expected), expected, limit)
+MIXED = ("prefill", "step", "decode")
+LONG = 4  # threads with long inputs of equal shapes
+CASES = (
+    ("prefill", 2), ("prefill", MANY), ("step", MANY), ("decode", 2), ("decode", MANY),
+    ("mixed", 2), ("mixed", MANY), ("long prompts", LONG), ("long utterances", LONG),
+)  # fmt: skip
+IDS, STATES = 200, (64, 160)  # of long prompts; hidden states of two threads each
 
 
 @pytest.fixture
@@ -74,7 +57,27 @@ def calls(backend, vectors):
         tokens = TOKENS - number % 2
         return dict([decoded(backend, pool[13 * number :][:tokens])])
 
-    return {"prefill": prefill, "step": step, "decode": decode}
+    def long_prompt(number):
+        ids = np.roll(arrays["long ids"], number)[: longest(backend, IDS) - 1]
+        output = prefill_one(backend, ids)
+        after = backend.step(ids[:1], output.state)
+        return {
+            "prefill: logits": output.logits,
+            "prefill: hidden": output.hidden,
+            "step: logits": after.logits,
+        }
+
+    def long_utterance(number):
+        hidden = np.roll(long_hidden(arrays, STATES[number % 2]), number, axis=0)
+        return dict([decoded(backend, hidden)])
+
+    return {
+        "prefill": prefill,
+        "step": step,
+        "decode": decode,
+        "long prompts": long_prompt,
+        "long utterances": long_utterance,
+    }
 
 
 @pytest.mark.requirement("IN-04")
@@ -84,69 +87,86 @@ def test_concurrent_calls_return_what_each_returns_alone(
 ):
     if (call, threads) not in share(request, CASES):
         raise NotDeclared("other models of the run take this number of threads")
-    kinds = list(calls.values()) if call == "mixed" else [calls[call]]
+    kinds = [calls[name] for name in MIXED] if call == "mixed" else [calls[call]]
     jobs = [partial(kinds[number % len(kinds)], number) for number in range(threads)]
     judge_concurrent(judge, vectors, jobs)
 
 
-SENTENCES = ("It is 8:15.", "Dr. Jones paid $5.", "NASA is 60 years old.", "No!")
-
-
 @pytest.fixture
-def own_calls(backend, stages, vectors):
-    """Jobs of the methods that a backend may have of its own, by the name of the method."""
-    arrays, config = vectors.arrays, vectors.config
-    pool, random = hidden_pool(arrays), np.random.default_rng(2)
-    options = OPTIONS if backend.capabilities.uniforms else GREEDY
-    spectra = random.normal(size=(MANY, 1, config.decoder.bins, 9, 2)).astype(np.float32)
-    spectra[:, :, [0, -1]] = 0
-    layout = backend.capabilities.layouts[0]
+def own_calls(request, backend, stages, vectors, model, judge):
+    name = request.node.callspec.params["backend"][0]
+    method = request.node.callspec.params.get("method")
+    if name in BUILT_IN and method and method not in share(request, METHODS):
+        raise NotDeclared("other models of the run take this stage, which is shared")
+    return OwnCalls(backend, name, stages, vectors, model)
 
-    def utterance(number):
-        stream = stages.uniforms(23, number, 0)
-        draws = [next(stream) for _ in range(SPOKEN)]
-        return sequence(arrays, number)[: 5 + number % 3].tolist(), options, draws, SPOKEN
 
-    def spoken(result):
-        ids, samples, finish = result
-        return {"ids": [int(i) for i in ids], "samples": samples, "finish": finish}
+def copied(values):
+    return {n: np.array(v) if isinstance(v, np.ndarray) else v for n, v in values.items()}
 
-    def sample(number):
-        prompt, _, draws, _ = utterance(number)
-        logits = arrays["step logits"][number, 0].astype(np.float32)
-        return {"id": int(backend.sample(logits, prompt, options, draws[0]))}
 
-    def synthesize_batch(number):
-        (prompt, _, draws, limit), (other, _, more, _) = utterance(number), utterance(number + 1)
-        results = backend.synthesize_batch([prompt, other], options, [draws, more], limit)
-        return spoken(results[number % 2])
-
-    def istft(number):
-        spectrum = spectra[number] if layout == "bft2" else np.moveaxis(spectra[number], 3, 1)
-        return {"samples": backend.istft(spectrum, config.decoder.istft, layout)}
-
-    def decode_audio(number):
-        hidden = pool[13 * number :][None, : TOKENS - number % 2]
-        return {"samples": backend.decode_audio(hidden, np.array([hidden.shape[1]]))}
-
-    return {
-        "normalize": lambda number: {"text": backend.normalize(SENTENCES[number % 4])},
-        "sample": sample,
-        "synthesize": lambda number: spoken(backend.synthesize(*utterance(number))),
-        "synthesize_batch": synthesize_batch,
-        "stream": lambda number: {
-            "samples": np.concatenate([*backend.stream(*utterance(number), 2)])
-        },
-        "decode_audio": decode_audio,
-        "istft": istft,
-    }
+def judge_results(judge, vectors, name, actual, expected):
+    with judge.together():
+        judge.equal(f"{name}: results", sorted(actual), sorted(expected))
+        for quantity, value in expected.items():
+            judge_value(judge, vectors, f"{name}: {quantity}", [actual[quantity]], value)
 
 
 @pytest.mark.requirement("IN-05")
-@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("method", METHODS)
 def test_concurrent_calls_of_own_stages_return_what_each_returns_alone(
     backend, vectors, judge, own_calls, method
 ):
-    if not hasattr(backend, method):
-        raise NotDeclared(f"{backend.name} has no {method} of its own")
-    judge_concurrent(judge, vectors, [partial(own_calls[method], n) for n in range(MANY)])
+    call = own_calls.of(method)
+    judge_concurrent(judge, vectors, [partial(call, n) for n in range(MANY)])
+
+
+@pytest.mark.requirement("IN-07")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_refused_call_of_an_own_stage_changes_no_later_call(vectors, judge, own_calls, method):
+    call = own_calls.of(method)
+    expected = copied(call(0))
+    for name, refused in call.refused:
+        attempt(refused)
+        judge_results(judge, vectors, f"{method} after {name}", call(0), expected)
+
+
+@pytest.mark.requirement("IN-08")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_result_of_an_own_stage_belongs_to_its_caller(vectors, judge, own_calls, method):
+    call = own_calls.of(method)
+    expected = copied(call(0))
+    for number in (0, 1, 0):
+        for _ in spoil(call.call(number)):
+            pass
+        name = f"{method} after the result of {'the same' if not number else 'another'} call"
+        judge_results(judge, vectors, f"{name} was changed", call(0), expected)
+
+
+@pytest.mark.requirement("IN-08")
+def test_chunks_of_an_own_stream_belong_to_their_caller(vectors, judge, own_calls):
+    call = own_calls.of("stream")
+    expected, chunks = call(0), []
+    for chunk in own_calls.backend.stream(*own_calls.utterance(0), 2):
+        chunks.append(np.array(chunk))
+        for _ in spoil(chunk):
+            pass
+    name = "stream whose chunks were changed"
+    judge_results(judge, vectors, name, call.read(chunks), expected)
+
+
+@pytest.mark.requirement("IN-08")
+def test_outputs_of_the_networks_belong_to_their_caller(backend, vectors, judge):
+    if not (backend.capabilities.language_model and backend.capabilities.decoder):
+        raise NotDeclared(f"{backend.name} does not have both networks")
+    ids, hidden = sequence(vectors.arrays, 2), hidden_pool(vectors.arrays)[:TOKENS]
+    expected = [(name, np.array(output)) for name, output in uses(backend, ids, hidden)]
+    outputs = []
+    for name, output in uses(backend, ids, hidden):
+        outputs.append((name, np.array(output)))
+        for _ in spoil(output):
+            pass
+    for (name, output), (_, alone) in zip(outputs, expected, strict=True):
+        judge.bits(f"{name}, where earlier outputs were changed", output, alone)
+    for (name, output), (_, alone) in zip(uses(backend, ids, hidden), expected, strict=True):
+        judge.bits(f"{name}, called again", output, alone)

@@ -1,8 +1,12 @@
 """IS: the inverse STFT in the geometries of the family, against its definition in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from conformance.judging.compare import floats
+from conformance.judging.skips import NotDeclared
 from conformance.judging.tolerances import istft as istft_limit
 from conformance.laws.support.memory_orders import memory_orders
 from conformance.oracle.istft import (
@@ -13,6 +17,7 @@ from conformance.oracle.istft import (
     random_spectrum,
 )
 from conformance.oracle.istft_conventions import EDGES, ISTFTS, istfts_followed
+from soprano.config import IstftConfig
 
 MOST = 70  # frames: every number up to this one, in the two smallest geometries
 SOME = (2, 3, 4, 5, 9, 17, 33, 65, 70)
@@ -134,3 +139,57 @@ def test_istft_follows_no_known_convention(judge, istft_stage):
     followed = istfts_followed(istft_stage, istft_stage.geometries[:3])
     for name in dict.fromkeys([*followed, *ISTFTS]):
         judge.not_following(name, followed)
+
+
+# By field: another geometry of a size, and numbers of frames of both. In the second case of hop and
+# n_fft, both have one number of samples, without and with padding.
+OTHERS = {
+    "hop_length": (lambda a: replace(a, hop_length=a.n_fft // 4), [(9, 9), (13, 9)]),
+    "n_fft": (lambda a: IstftConfig(2 * a.n_fft, a.hop_length, 2 * a.n_fft), [(9, 9), (15, 9)]),
+    "win_length": (lambda a: replace(a, win_length=3 * a.n_fft // 4), [(9, 9)]),
+    "window": (lambda a: replace(a, window="hamming"), [(9, 9)]),
+    "normalized": (lambda a: replace(a, normalized=True), [(9, 9)]),
+}
+
+
+def in_turn(judge, samples_of, pairs):
+    """Judge the second of two geometries, in both orders; how many of them were judged.
+
+    A geometry is supported if its samples are right where it comes first, with another n_fft.
+    """
+    found = [[(*samples_of(*each), *each) for each in pair] for pair in pairs]
+    judged = 0
+    for (first, _), (_, second) in (found, found[::-1]):
+        actual, expected, config, _ = first
+        if actual is None or floats("", actual, expected, istft_limit(expected, config)).fault:
+            continue
+        actual, expected, config, count = second
+        judge.equal(f"{named(config, count)}: accepted", actual is not None, True)
+        judge.waveform(named(config, count), actual, expected, istft_limit(expected, config))
+        judged += 1
+    return judged
+
+
+@pytest.mark.requirement("IS-34")
+@pytest.mark.parametrize("field", OTHERS)
+def test_geometries_that_differ_in_one_field_are_independent(judge, istft_stage, field):
+    def samples_of(config, count):
+        spectrum = decoder_spectrum(config, count)
+        expected = inverse_stft(spectrum, config)
+        try:
+            return istft_stage(spectrum[None], config)[0], expected
+        except Exception:  # a port need not accept the geometry
+            return None, expected
+
+    (change, cases), judged = OTHERS[field], 0
+    for case, counts in enumerate(cases):
+        pairs = []
+        for order in (0, 1):
+            # An n_fft with which nothing was computed before.
+            size = 12 * (2 * (4 * list(OTHERS).index(field) + 2 * case + order) + 3)
+            first = IstftConfig(size, size // 6, size)
+            pair = list(zip((first, change(first)), counts, strict=True))
+            pairs.append(pair[::-1] if order else pair)
+        judged += in_turn(judge, samples_of, pairs)
+    if not judged:
+        raise NotDeclared(f"{istft_stage.name} accepts no such geometry")

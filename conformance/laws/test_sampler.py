@@ -293,7 +293,7 @@ def test_sampling_modifies_neither_logits_nor_history(judge, sample_stage):
     judge.equal("history", history, kept)
 
 
-@pytest.mark.requirement("SA-26")
+@pytest.mark.requirement("SA-29")
 def test_the_memory_order_of_the_logits_has_no_effect(judge, sample_stage):
     # Each id is the best one in turn, so that logits from another place give another id.
     size = sample_stage.size

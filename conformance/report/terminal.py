@@ -93,6 +93,8 @@ def _requirement(name: str, entry: dict[str, Any]) -> Iterator[str]:
         f"{name:8} {entry['verdict']:14} {entry['tests']:4} tests "
         f"{entry['elements']:>12,} compared  {used}"
     )
+    for text in entry["notes"][:_SHOWN]:
+        yield f"         {text}"
     for failure in entry["failures"][:_SHOWN]:
         yield f"         {_short(failure)}"
     if more := len(entry["failures"][_SHOWN:]):

@@ -107,6 +107,7 @@ def _evidence(own: list[TestRecord]) -> dict[str, Any]:
         "comparisons": len(comparisons),
         "elements": sum(c.elements for c in comparisons),
         **totals(own),
+        "notes": sorted({note for record in own for note in record.notes}),
         "nearest": _nearest(nearest) if nearest else None,
     }
 

@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.golden.observations import prefill_one
+from conformance.judging.judge import Judge
+from conformance.judging.vectors import Vectors
+from conformance.laws.support.agreement import judge_same
 from conformance.opening import graphs
 from soprano.backends import Backend, Float32
 from soprano.config import ModelConfig
@@ -28,6 +31,7 @@ Trace = Callable[[FrameType, str, Any], Any]
 PROMPT, STEPS, TOKENS = 4, 5, 6  # ids of one use of a backend, and hidden states
 # Rounds of concurrent calls: as many as fit into the time, within limits.
 FEWEST, MOST, SECONDS = 8, 60, 0.15
+SWITCH = 1e-5  # seconds after which another thread may run Python code
 PATIENCE = 120.0  # seconds after which calls in threads are taken to hang
 
 
@@ -71,6 +75,7 @@ def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
         going = rounds < FEWEST or (rounds < MOST and monotonic() < end)
 
     barrier = threading.Barrier(len(jobs), plan, PATIENCE)
+    interval = sys.getswitchinterval()
 
     def repeat(index: int) -> None:
         trace = _interrupted(index)
@@ -88,11 +93,15 @@ def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
             barrier.abort()
 
     threads = [threading.Thread(target=repeat, args=(i,), daemon=True) for i in range(len(jobs))]
-    for thread in threads:
-        thread.start()
     last = monotonic() + SECONDS + PATIENCE
-    for thread in threads:
-        thread.join(max(last - monotonic(), 0))
+    sys.setswitchinterval(SWITCH)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(last - monotonic(), 0))
+    finally:
+        sys.setswitchinterval(interval)
     if failures:
         raise ThreadFailedError(f"of {len(jobs)} threads: {failures[0]}")
     if any(thread.is_alive() for thread in threads) or barrier.broken:
@@ -154,3 +163,33 @@ def _reorder_rows(path: Path, orders: Mapping[str, npt.NDArray[np.int64]]) -> No
             rows = np.frombuffer(raw[first:stop], np.uint8).reshape(len(order), -1)
             changed[first:stop] = rows[order].tobytes()
     path.write_bytes(changed)
+
+
+def judge_concurrent(judge: Judge, vectors: Vectors, jobs: Sequence[Job]) -> None:
+    """Judge each job's results, repeated in threads, against its result before.
+
+    A job returns arrays of floats by quantity, and other values, which must be equal.
+    """
+    __tracebackhide__ = True
+    alone = [job() for job in jobs]
+    results = concurrently(jobs)
+    with judge.together():
+        for thread, (expected, own) in enumerate(zip(alone, results, strict=True)):
+            name = f"thread {thread} of {len(jobs)}"
+            for quantity, value in expected.items():
+                repeated = [result[quantity] for result in own]
+                judge_value(judge, vectors, f"{name}, {quantity}", repeated, value)
+
+
+def judge_value(
+    judge: Judge, vectors: Vectors, quantity: str, repeated: Sequence[Any], expected: Any
+) -> None:
+    """Judge the value that differs most from the expected one."""
+    __tracebackhide__ = True
+    if not isinstance(expected, np.ndarray):
+        wrong = [value for value in repeated if value != expected]
+        judge.equal(quantity, [*wrong, *repeated][0], expected)
+        return
+    what = quantity.split()[-1]
+    limit = vectors.own_limit(f"step {what}" if what in ("logits", "hidden") else what)
+    judge_same(judge, quantity, farthest(repeated, expected), expected, limit)

@@ -1,0 +1,109 @@
+"""ST: when the chunks of a port's own `stream` come, how long they are, and when it ends."""
+
+import gc
+from time import perf_counter, sleep
+
+import pytest
+
+from conformance.judging import tolerances
+from conformance.judging.processor_time import processor_time
+from conformance.judging.skips import NotDeclared
+from conformance.laws.support.coverage import share
+from conformance.laws.support.own_loops import own_loops
+
+TOKENS, CHUNK = 256, 32  # of the stream that is timed
+TRIES = 3
+
+
+@pytest.fixture
+def own(backend):
+    return own_loops(backend)
+
+
+@pytest.fixture
+def stream(own, judge):
+    own.require("stream")
+    return own.backend.stream
+
+
+@pytest.mark.requirement("ST-10")
+def test_an_own_stream_delivers_samples_before_its_last_token(vectors, judge, own, stream):
+    utterance = own.streamed(vectors, TOKENS)
+    best = 1.0
+    for _ in range(TRIES):
+        start = perf_counter()
+        times = [
+            perf_counter() - start for chunk in stream(*utterance.arguments, CHUNK) if len(chunk)
+        ]
+        best = min(best, times[0] / (perf_counter() - start) if times else 1.0)
+        if best <= tolerances.FIRST_CHUNK:
+            break
+    judge.below(
+        "time to the first samples of the whole time", best, tolerances.FIRST_CHUNK, wrong=0.9
+    )
+
+
+@pytest.mark.requirement("ST-11")
+@pytest.mark.parametrize("chunk_size", [4, CHUNK])
+def test_chunks_of_an_own_stream_have_about_the_requested_size(
+    stages, vectors, judge, own, stream, chunk_size
+):
+    utterance = own.streamed(vectors, 8 * chunk_size)
+    per_token = stages.config.decoder.samples_per_token
+    chunks = list(stream(*utterance.arguments, chunk_size))
+    for chunk in chunks:
+        judge.equal("type and axes", (str(chunk.dtype), chunk.ndim), ("float32", 1))
+    tokens = [len(chunk) / per_token for chunk in chunks if len(chunk)]
+    total = len(utterance.ids) - 1
+    most = tolerances.CHUNK_FACTOR * chunk_size + tolerances.CHUNK_TOKENS
+    judge.below("tokens of the largest chunk", max(tokens, default=total), most, wrong=total)
+    allowed = tolerances.CHUNK_FACTOR * total / chunk_size + 2
+    judge.below("chunks", len(tokens), allowed, wrong=total * per_token)
+
+
+def lateness(chunks, total):
+    """By how much of the whole time a chunk is later than its share of all samples, at most."""
+    start, delivered, times = perf_counter(), 0, [(0, 0.0)]
+    for chunk in chunks:
+        delivered += len(chunk)
+        if len(chunk):
+            times.append((delivered, perf_counter() - start))
+    whole = perf_counter() - start
+    return max(seconds / whole - samples / total for samples, seconds in times)
+
+
+@pytest.mark.requirement("ST-12")
+def test_an_own_stream_delivers_every_chunk_when_its_tokens_are_there(
+    stages, vectors, judge, own, stream
+):
+    utterance = own.streamed(vectors, TOKENS)
+    total = (len(utterance.ids) - 1) * stages.config.decoder.samples_per_token
+    best = 1.0
+    for _ in range(TRIES):
+        best = min(best, lateness(stream(*utterance.arguments, CHUNK), total))
+        if best <= tolerances.LATE_CHUNK:
+            break
+    judge.below("delay of a chunk of the whole time", best, tolerances.LATE_CHUNK, wrong=0.6)
+
+
+@pytest.mark.requirement("ST-13")
+@pytest.mark.parametrize("end", ["closed", "dropped"])
+def test_generation_ends_with_its_own_stream(request, vectors, judge, own, stream, end):
+    if not share(request, [end]):
+        raise NotDeclared("another model of the run takes this case")
+    utterance = own.streamed(vectors, TOKENS)
+    before, start = processor_time(), perf_counter()
+    for _ in stream(*utterance.arguments, CHUNK):
+        pass
+    whole, seconds = processor_time() - before, perf_counter() - start
+    chunks = iter(stream(*utterance.arguments, CHUNK))
+    next(chunks)
+    if end == "closed" and hasattr(chunks, "close"):
+        chunks.close()
+    del chunks
+    gc.collect()
+    before = processor_time()
+    sleep(seconds)
+    spent = (processor_time() - before) / whole
+    name = f"processor time after a stream was {end}, of that of the whole stream"
+    judge.below(name, spent, tolerances.AFTER_THE_END, wrong=0.6)
