@@ -15,6 +15,7 @@ from typing import Any
 
 from conformance.report.details import details
 from conformance.report.evidence import Evidence
+from conformance.report.levels import levels
 from conformance.report.margins import margins
 from conformance.report.verdicts import RED, UNJUDGED, by_subject, first_failure
 
@@ -39,6 +40,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "files": {name: facts.files for name, facts in evidence.subjects.items()},
         "not_covered": evidence.not_covered,
         "first_failure": first_failure(records),
+        "levels": levels(results),
         "results": results,
         "margins": {
             backend: {quantity: asdict(margin) for quantity, margin in own.items()}

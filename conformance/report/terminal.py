@@ -8,7 +8,8 @@ from typing import Any
 from conformance.judging.compare import of_limit
 from conformance.report import margins
 from conformance.report.evidence import Evidence
-from conformance.report.verdicts import RED, first_failure, summarize
+from conformance.report.levels import PARTIAL, levels, line
+from conformance.report.verdicts import RED, by_subject, first_failure, summarize
 
 _SHOWN, _WIDTH = 3, 240  # failures per requirement, and their characters
 _MANY = 5  # failing requirements, above which only the first ones are listed
@@ -35,6 +36,8 @@ def sections(evidence: Evidence, *, full: bool) -> Iterator[Section]:
         span = missing[0] if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
         lines.append(f"error: {len(missing)} requirements ({span}) were not judged: {reason}")
     lines += [_not_covered(*left_out) for left_out in evidence.not_covered.items()]
+    found = levels(by_subject(records)) if evidence.collected else {}
+    lines += [line(*each) for each in found.items() if each[1]["reason"] != PARTIAL]
     yield "conformance by requirement", lines
     if table := margins.lines(records, _BRIEF_ROWS if brief else None):
         yield "errors in noise floors of the reference, and limits used", table
