@@ -170,11 +170,16 @@ def main() -> None:
     if found := problem():
         click.echo(f"conformance: {found}", err=True)
         sys.exit(2)
+    from conformance.diagnosis.commands import bisect, check, ids, replace
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
     from conformance.report.commands import report
     from conformance.vectors.commands import vectors
 
+    cli.add_command(bisect)
+    cli.add_command(check)
+    cli.add_command(ids)
+    cli.add_command(replace)
     cli.add_command(faults)
     cli.add_command(port)
     cli.add_command(report)

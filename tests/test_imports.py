@@ -22,6 +22,7 @@ FRAMEWORKS = {"torch", "onnxruntime", "openvino", "onnx", "transformers", "scipy
 TORCH = (
     "soprano/reference/", "soprano/backends/pytorch", "soprano/checkpoint/pickled.py",
     "soprano/export/", "conformance/faults/", "conformance/meta/float32_ports.py",
+    "conformance/diagnosis/networks.py",
 )  # fmt: skip
 FILES = 30
 
@@ -51,6 +52,7 @@ CONFORMANCE_LAYERS = (
     {"entry_point", "hooks"},
     {"plugin"},
     {"faults", "laws"},
+    {"diagnosis"},
     {"meta"},
     {"__main__"},
 )

@@ -1,0 +1,353 @@
+"""The first node of a network whose error exceeds the noise floor, on the right inputs.
+
+Every segment between two cuts is fed with golden inputs, so that an error cannot come from
+before the segment. The golden values are those of `conformance.oracle.network_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.oracle.network_steps import Step, Value
+
+Array = npt.NDArray[Any]
+# A runtime rounds in another order than NumPy: the largest ratios of correct runtimes, measured
+# on the fixture models, are below a third of this.
+RATIO = 6.0
+NAMED = 0.1  # of its error is left where a wrong convention explains it
+
+
+class Taps(Protocol):
+    """A network whose intermediate values can be read and given."""
+
+    names: frozenset[str]
+
+    def run(
+        self, inputs: Mapping[str, Array], given: Mapping[str, Array], wanted: Sequence[str]
+    ) -> dict[str, Array]: ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of a network, and the golden values of its steps: rows from `first` on."""
+
+    name: str
+    inputs: dict[str, Array]
+    values: dict[str, Value]
+    first: int = 0
+
+    def rows(self, step: str) -> Array:
+        return self.values[step].expected[self.first :]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One compared node."""
+
+    node: str
+    error: float  # RMS, of the sample where it is largest in noise floors
+    floor: float
+    sample: str
+
+    @property
+    def ratio(self) -> float:
+        return self.error / self.floor if self.floor else float(self.error > 0) * np.inf
+
+
+@dataclass
+class Found:
+    """The answer for one network."""
+
+    network: str
+    rows: list[Row] = field(default_factory=list)
+    first: str = ""  # the node, or ""
+    convention: str = ""
+    runs: int = 0
+    changed: float = 0.0  # by which added outputs change the final ones, in noise floors
+    notes: list[str] = field(default_factory=list)
+    trace: list[Row] = field(default_factory=list)  # of one run of the whole network
+
+    def document(self) -> dict[str, Any]:
+        tables = {name: [{**asdict(r), "ratio": r.ratio} for r in rows]
+                  for name, rows in (("rows", self.rows), ("trace", self.trace))}  # fmt: skip
+        return {**asdict(self), **tables}
+
+    def lines(self) -> list[str]:
+        if self.first:
+            named = f": {self.convention}" if self.convention else ""
+            head = f"{self.network}: {self.first} is the first wrong node{named}"
+        else:
+            head = f"{self.network}: no node is above the noise floor"
+        table = [
+            f"{'node':46} {'worst error':>12} {'noise floor':>12} {'ratio':>10}",
+            *map(_traced, self.rows),
+        ]
+        if self.trace:
+            table += ["in one run of the whole network:", *map(_traced, self.trace)]
+        return [head, *self.notes, *(table if self.rows else [])]
+
+
+def _traced(row: Row) -> str:
+    return f"{row.node:46} {row.error:12.2e} {row.floor:12.2e} {row.ratio:10,.1f}"
+
+
+class Search:
+    """Compares a network's nodes with the steps of the same names."""
+
+    def __init__(
+        self,
+        network: str,
+        taps: Taps,
+        steps: Sequence[Step],
+        samples: Sequence[Sample],
+        weights: Mapping[str, Array],
+    ) -> None:
+        self.taps, self.samples = taps, samples
+        self.steps = {step.name: step for step in steps}
+        self.weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        self.found = Found(network)
+        self.given: list[Step] = []  # in the last run
+        self.actual: dict[tuple[int, str], Array] = {}  # of the last run, by sample and step
+        self.tensors: dict[str, str] = {}  # step -> tensor
+        self.turned: set[str] = set()  # steps whose tensors have the first two axes exchanged
+        for step in steps:
+            # What a convolution itself returns has its channels first, as in PyTorch.
+            names = step.name, *step.aliases
+            candidates = names[::-1] if step.kind == "convolution" else names
+            name = next((name for name in candidates if name in taps.names), None)
+            if name is not None:
+                self.tensors[step.name] = name
+        self.shapes: list[dict[str, tuple[int, ...]]] = []
+        self._match()
+        self.order = [step for step in steps if step.name in self.tensors]
+
+    def _match(self) -> None:
+        """Keep the tensors whose sizes are those of their steps in every sample."""
+        wanted = list(dict.fromkeys(self.tensors.values()))
+        self._whole = [self.taps.run(sample.inputs, {}, wanted) for sample in self.samples]
+        for whole in self._whole:
+            self.shapes.append({name: array.shape for name, array in whole.items()})
+        for step, tensor in list(self.tensors.items()):
+            sizes = [
+                (int(np.prod(shapes.get(tensor, (-1,)))), sample.rows(step).size)
+                for shapes, sample in zip(self.shapes, self.samples, strict=True)
+            ]
+            if any(own != golden for own, golden in sizes):
+                del self.tensors[step]
+            elif self._is_turned(step, tensor, self._whole):
+                self.turned.add(step)
+
+    def _is_turned(self, step: str, tensor: str, whole: Sequence[Mapping[str, Array]]) -> bool:
+        """Whether a tensor's axes are those of a step with the first two exchanged."""
+        plain = turned = 0.0
+        for sample, values in zip(self.samples, whole, strict=True):
+            rows, array = sample.rows(step), np.asarray(values[tensor], np.float64)
+            shape = tuple(size for size in array.shape if size != 1)
+            exchanged = np.swapaxes(rows, 0, 1) if rows.ndim > 1 else rows
+            if tuple(size for size in exchanged.shape if size != 1) != shape:
+                return False
+            plain += float(np.sum((array.reshape(rows.shape) - rows) ** 2))
+            turned += float(np.sum((array.reshape(exchanged.shape) - exchanged) ** 2))
+        return turned < plain
+
+    def linear(self) -> Found:
+        """Every node, each on golden inputs, in one run of each sample."""
+        self._measure(self.order, self.order)
+        wrong = [row for row in self.found.rows if row.ratio > RATIO]
+        if wrong:
+            self._name(wrong[0].node)
+        return self.found
+
+    def binary(self) -> Found:
+        """Few runs with few cuts, which leave most of the network as the runtime fuses it."""
+        low, high = 0, len(self.order)  # order[:low] is right
+        if not self._fails(low, high):
+            return self.found
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._fails(low, middle):
+                high = middle
+            else:
+                low = middle
+        self._name(self.order[low].name)
+        return self.found
+
+    def _fails(self, low: int, high: int) -> bool:
+        """Whether nodes low to high - 1, fed with golden inputs, give wrong outputs."""
+        inside = {step.name for step in self.order[low:high]}
+        used = {name for step in self.order[high:] for name in self._ancestors(step)}
+        ends = [s for s in self.order[low:high] if s.name in used or s.kind == "output"]
+        ends = ends or [self.order[high - 1]]
+        if self.order[high - 1] not in ends:
+            ends.append(self.order[high - 1])
+        given = [step for step in self.order[:low] if step.name not in inside]
+        rows = self._measure(given, ends)
+        return any(row.ratio > RATIO for row in rows)
+
+    def _ancestors(self, step: Step) -> set[str]:
+        """The matched steps that a step reads, also through steps that are not matched."""
+        found: set[str] = set()
+        waiting = list(step.inputs)
+        while waiting:
+            name = waiting.pop()
+            if name in self.tensors:
+                found.add(name)
+            elif name in self.steps:
+                waiting += self.steps[name].inputs
+        return found
+
+    def floors(self, index: int, given: Sequence[Step]) -> dict[str, float]:
+        """The float32 error of each step from golden values of the given ones."""
+        sample, known = self.samples[index], {step.name for step in given}
+        values = {name.removeprefix("golden "): array for name, array in sample.inputs.items()
+                  if name.startswith("golden ")}  # fmt: skip
+        found = {}
+        for name, step in self.steps.items():
+            golden = sample.values[name]
+            arguments = [values[each] for each in step.inputs]
+            made = step.compute(*arguments, *(self.weights[each] for each in step.weights))
+            error = np.asarray(made, np.float64) - golden.expected
+            found[name] = max(_rms(error[sample.first :]), golden.floor)
+            values[name] = golden.expected.astype(np.float32) if name in known else made
+        return found
+
+    def _measure(self, given: Sequence[Step], wanted: Sequence[Step]) -> list[Row]:
+        """The errors of wanted nodes where the given ones are golden."""
+        best: dict[str, Row] = {}
+        self.actual, self.given = {}, list(given)
+        for index, sample in enumerate(self.samples):
+            golden = {self.tensors[step.name]: self.as_given(index, step.name) for step in given}
+            tensors = [self.tensors[step.name] for step in wanted]
+            made = self.taps.run(sample.inputs, golden, tensors)
+            floors = self.floors(index, given)
+            self.found.runs += 1
+            for step in wanted:
+                expected = sample.rows(step.name)
+                actual = self._as_step(step.name, made[self.tensors[step.name]], expected)
+                self.actual[index, step.name] = actual
+                error = _rms(actual - expected)
+                error = error if np.isfinite(error) else np.inf
+                row = Row(step.name, error, floors[step.name], sample.name)
+                if step.name not in best or row.ratio > best[step.name].ratio:
+                    best[step.name] = row
+        rows = list(best.values())
+        kept = {row.node: row for row in self.found.rows}
+        for row in rows:
+            kept[row.node] = row
+        order = {step.name: index for index, step in enumerate(self.order)}
+        self.found.rows = sorted(kept.values(), key=lambda row: order[row.node])
+        return rows
+
+    def as_given(self, index: int, step: str) -> Array:
+        """The golden value of a step with the axes of its tensor."""
+        rows, shape = self.samples[index].rows(step), self.shapes[index][self.tensors[step]]
+        rows = np.swapaxes(rows, 0, 1) if step in self.turned else rows
+        return np.ascontiguousarray(rows, np.float32).reshape(shape)
+
+    def _as_step(self, step: str, values: Array, rows: Array) -> Array:
+        found = np.asarray(values, np.float64)
+        if step in self.turned:
+            return np.swapaxes(found.reshape(np.swapaxes(rows, 0, 1).shape), 0, 1)
+        return found.reshape(rows.shape)
+
+    def _name(self, node: str) -> None:
+        self.found.first = node
+
+    def trace(self) -> list[Row]:
+        """The errors of all nodes in one run of the whole network, where they add up."""
+        kept, self.found.rows = self.found.rows, []
+        rows = self._measure([], self.order)
+        self.found.rows = kept
+        self.found.trace = rows
+        return rows
+
+    def compare_outputs(self) -> None:
+        """Whether the final outputs change where other outputs are added.
+
+        Added outputs can prevent a runtime from fusing nodes.
+        """
+        last = [step for step in self.order if step.kind == "output"] or self.order[-1:]
+        tensors = [self.tensors[step.name] for step in last]
+        for index, sample in enumerate(self.samples):
+            alone = self.taps.run(sample.inputs, {}, tensors)
+            added = self.taps.run(sample.inputs, {}, [self.tensors[s.name] for s in self.order])
+            floors = self.floors(index, [])
+            for step, tensor in zip(last, tensors, strict=True):
+                change = _rms(np.asarray(alone[tensor], np.float64) - added[tensor])
+                self.found.changed = max(self.found.changed, change / floors[step.name])
+        if self.found.changed > RATIO:
+            self.found.notes.append(
+                f"the final outputs change by {self.found.changed:.3g} noise floors if other "
+                "outputs are added: the runtime fuses nodes, and a fused kernel may be wrong"
+            )
+
+    def explain(self, candidates: Callable[[Step], Sequence[tuple[str, Any]]]) -> None:
+        """Name the wrong convention by which the first wrong node computes its output."""
+        step = self.steps.get(self.found.first)
+        if step is None:
+            return
+        # The steps that the node computes from golden inputs: itself, and what is not matched.
+        given = [each for each in self.order if each.name != step.name]
+        inner = [step, *(self.steps[n] for n in self._unmatched(step))]
+        self._measure(given, [step])
+        for one in inner:
+            for name, compute in candidates(one):
+                if self._explains(step, one, compute):
+                    self.found.convention = name
+                    return
+
+    def _unmatched(self, step: Step) -> list[str]:
+        """The steps without tensors of their own that a node computes too."""
+        found = []
+        waiting = list(step.inputs)
+        while waiting:
+            name = waiting.pop()
+            if name in self.steps and name not in self.tensors:
+                found.append(name)
+                waiting += self.steps[name].inputs
+        return found
+
+    def _explains(self, step: Step, changed: Step, compute: Any) -> bool:
+        left, whole = 0.0, 0.0
+        for index, sample in enumerate(self.samples):
+            actual = self.actual[index, step.name]
+            try:
+                wrong = self._with(sample, step, changed, compute)[sample.first :]
+            except (ValueError, IndexError):
+                return False
+            if wrong.shape != actual.shape:
+                return False
+            with np.errstate(all="ignore"):
+                left += float(np.sum((actual - wrong) ** 2))
+                whole += float(np.sum((actual - sample.rows(step.name)) ** 2))
+        return bool(whole and np.isfinite(left) and (left / whole) ** 0.5 < NAMED)
+
+    def _with(self, sample: Sample, step: Step, changed: Step, compute: Any) -> Array:
+        """A node's output on golden inputs where one of its steps is computed otherwise."""
+
+        def value(name: str) -> Array:
+            golden = f"golden {name}"
+            if golden in sample.inputs:
+                array = sample.inputs[golden]
+                return array.astype(np.float64) if array.dtype.kind == "f" else array
+            if name == changed.name or name == step.name:
+                return made(self.steps[name])
+            if name not in self.tensors:
+                return made(self.steps[name])
+            return sample.values[name].expected.astype(np.float32).astype(np.float64)
+
+        def made(own: Step) -> Array:
+            weights = [self.weights[each].astype(np.float64) for each in own.weights]
+            run = compute if own.name == changed.name else own.compute
+            return np.asarray(run(*(value(each) for each in own.inputs), *weights))
+
+        return made(step)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
