@@ -49,7 +49,7 @@ class Inputs:
     runs: list[Run] = field(default_factory=list)
     benchmarks: list[Json] = field(default_factory=list)  # of pytest-benchmark
     matrices: list[Json] = field(default_factory=list)  # kill matrices
-    layers: list[Json] = field(default_factory=list)  # errors by node of a network
+    bisections: list[Json] = field(default_factory=list)
 
 
 def read_inputs(paths: Sequence[Path]) -> Inputs:
@@ -68,8 +68,8 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
             inputs.benchmarks.append(content)
         elif "results" in content:
             inputs.matrices.append(content)
-        elif "nodes" in content:
-            inputs.layers.append(content)
+        elif "networks" in content:
+            inputs.bisections.append(content)
         else:
             known = "a conformance.json, a saved benchmark, a faults.json or a bisection"
             raise DocumentError(f"{path}: not {known}")

@@ -22,6 +22,7 @@ _TEXT, _LINE = "#010203", "#010204"  # stand for colours of the page
 _PALETTE = [f"#0a0b{number:02x}" for number in range(SERIES)]
 _WIDTH = 5.4  # inches
 _COLUMNS, _BINS, _FRAMES = 500, 96, 200  # at most, of a waveform and of a spectrogram
+_LABELS = 30  # at an axis
 _RANGE = 80.0  # dB below the loudest
 
 
@@ -77,7 +78,9 @@ def error_by_depth(series: Series, name: str, unit: str) -> str:
             values = [own.get(label, np.nan) for label in labels]
             axes.plot(range(len(labels)), values, label=title, linewidth=1, markersize=4, **style)
         axes.axhline(1, color=_TEXT, linewidth=0.8, linestyle="--")
-        axes.set_xticks(range(len(labels)), labels, rotation=55, ha="right", fontsize=7)
+        every = 1 + len(labels) // _LABELS
+        ticks = range(0, len(labels), every)
+        axes.set_xticks(ticks, labels[::every], rotation=55, ha="right", fontsize=7)
         axes.set_ylabel(unit)
         _finish(axes, len(series), log=True)
         drawn.tight_layout()

@@ -82,11 +82,24 @@ def _depth(inputs: Inputs) -> Iterator[str]:
             "language model to the samples. 1 is the float32 reference."
         )
         yield _figure(plots.error_by_depth(series, "depth", "error in noise floors"), caption)
-    for number, layers in enumerate(inputs.layers):
-        title = str(layers.get("backend", "backend"))
-        own = {str(node["node"]): float(node["ratio"]) for node in layers["nodes"]}
-        svg = plots.error_by_depth({title: own}, f"layers{number}", "error in noise floors")
-        yield _figure(svg, f"Error by depth within the networks of {escape(title)}.")
+    networks = [network for found in inputs.bisections for network in found["networks"]]
+    for number, network in enumerate(networks):
+        yield from _nodes(network, f"nodes{number}")
+
+
+def _nodes(network: Json, name: str) -> Iterator[str]:
+    """Errors along the nodes of a network that a bisection has compared."""
+    titles = {"trace": "one run of the whole", "rows": "each segment on golden inputs"}
+    series = {
+        title: {row["node"]: row["ratio"] for row in network[key] if np.isfinite(row["ratio"])}
+        for key, title in titles.items()
+        if network[key]
+    }
+    if any(series.values()):
+        first = f"The first wrong node is {network['first']}." if network["first"] else ""
+        svg = plots.error_by_depth(series, name, "error in noise floors")
+        caption = f"Error by depth in the network {network['network']}. {first}"
+        yield _figure(svg, escape(caption))
 
 
 def _rank(quantity: str) -> tuple[int, list[int]]:

@@ -37,20 +37,24 @@ FAULT = {
     "id": "sampler/top_p", "backend": "onnx_cpu", "verdict": "caught", "blamed": "SA",
     "requirements": ["SA-03"], "story": "the nucleus is one id smaller",
 }  # fmt: skip
-LAYERS = {"backend": "other:Port", "nodes": [{"node": "layer 1", "ratio": 1.2},
-                                             {"node": "layer 2", "ratio": 80.0}]}  # fmt: skip
+NETWORK = {
+    "network": "decoder",
+    "first": "layer 2",
+    "trace": [],
+    "rows": [{"node": f"layer {number}", "ratio": 1.2 + 80 * (number > 1)} for number in range(40)],
+}
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """A report of two runs, of which one fails, with benchmarks, faults and errors of layers."""
+    """A report of two runs, of which one fails, with benchmarks, faults and a bisection."""
     folder = tmp_path_factory.mktemp("report")
     contents = {
         "right.json": document(evidence("port:Port", DECODER)),
         "wrong.json": document(evidence("other:Port", DECODER, 1.01)),
         "bench.json": BENCHMARK,
         "faults.json": {"totals": {}, "results": [FAULT, {**FAULT, "verdict": "missed"}]},
-        "layers.json": LAYERS,
+        "bisection.json": {"networks": [NETWORK]},
     }
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
@@ -110,6 +114,7 @@ def test_every_part_is_there(file):
                   "configurations", "kill-matrix"):  # fmt: skip
         assert f'<h2 id="{title}">' in text
     assert "Error by depth" in text
+    assert "The first wrong node is layer 2." in text
     assert "QQ plot" in text
     assert "the nucleus is one id smaller" in text
     assert "2999-01-01" in text
