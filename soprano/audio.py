@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import wave
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from soprano.audio_files import container_of, open_writer, whole_file
+from soprano.errors import brief
+from soprano.regular_files import open_regular, reason, size_of
 
 if TYPE_CHECKING:
     from soprano.stages import Write
 
 Samples = npt.NDArray[np.float32]
+
+_UNKNOWN = (2**32 - 1) // 2  # samples in the header of a file that was written through a pipe
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,29 @@ class AudioChunk:
 
 
 def read_wav(path: str | Path) -> Audio:
-    """Read a mono 16-bit WAV file; 32767 becomes 1."""
+    """Read a mono 16-bit WAV file; 32767 becomes 1.
+
+    Raises:
+        ValueError: the file is of another form, or is no regular file.
+    """
     try:
-        with wave.open(str(path), "rb") as source:
+        with open_regular(path) as file, wave.open(file, "rb") as source:
             channels, width = source.getnchannels(), source.getsampwidth()
-            raw, rate = source.readframes(source.getnframes()), source.getframerate()
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is not a WAV file: {error}") from None
-    if (channels, width) != (1, 2):
-        raise ValueError(f"{path} must be mono with 16 bits per sample")
+            if (channels, width) != (1, 2):
+                raise ValueError(
+                    f"{path} must be mono with 16 bits per sample, "
+                    f"it has {channels} channels of {8 * width}"
+                )
+            count, most = source.getnframes(), size_of(file) // 2
+            if count > most and count != _UNKNOWN:
+                raise wave.Error(f"it states {count} samples and has {size_of(file)} bytes")
+            raw, rate = source.readframes(min(count, most)), source.getframerate()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from None
+    except (wave.Error, EOFError, struct.error, RuntimeError) as error:
+        raise ValueError(f"{path} is not a WAV file: {brief(error)}") from None
+    if rate < 1 or len(raw) % 2:
+        raise ValueError(f"{path} is not a WAV file: it is truncated, or its rate is {rate}")
     return Audio((np.frombuffer(raw, "<i2") / 32767).astype(np.float32), rate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soprano.errors import MissingExtraError
+from soprano.regular_files import resolved
 
 _SUFFIXES = {"": "wav", ".wav": "wav", ".wave": "wav", ".flac": "flac"}
 CONTAINERS = ("wav", "flac")
@@ -102,15 +104,15 @@ def _wav_header(rate: int, size: int) -> bytes:
 
 
 class FlacWriter:
-    """Mono 16-bit FLAC, encoded by libsndfile; a pipe receives it when the writer is closed."""
+    """Mono 16-bit FLAC, encoded by libsndfile; it is written when the writer is closed."""
 
     def __init__(self, file: BinaryIO, sample_rate: int) -> None:
         import soundfile
 
-        self._file = file
-        self._buffer = None if file.seekable() else BytesIO()
+        # libsndfile loses the errors of a file in Python, such as that of a full disk.
+        self._file, self._buffer = file, BytesIO()
         self._encoder = soundfile.SoundFile(
-            self._buffer or file, "w", sample_rate, 1, "PCM_16", format="FLAC"
+            self._buffer, "w", sample_rate, 1, "PCM_16", format="FLAC"
         )
 
     def write(self, samples: npt.NDArray[np.floating]) -> None:
@@ -119,8 +121,7 @@ class FlacWriter:
 
     def close(self) -> None:
         self._encoder.close()
-        if self._buffer is not None:
-            self._file.write(self._buffer.getbuffer())
+        self._file.write(self._buffer.getbuffer())
 
 
 def require_container(name: str) -> None:
@@ -152,18 +153,39 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
     If writing ends in an error or an interrupt, an existing file of that name is unchanged.
     """
-    target = Path(path).resolve()
+    target = resolved(path)
     if target.exists() and not target.is_file():  # a device or a pipe cannot be replaced
-        with target.open("wb") as file:
-            yield file
+        with _named(target), target.open("wb") as device:
+            yield device
         return
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part, file = _new_file(target)
     try:
-        with part.open("wb") as file:
+        with _named(target), file:
             yield file
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Add a file's name to errors of writing, which have none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _new_file(target: Path) -> tuple[Path, BinaryIO]:
+    """A file beside the target that did not exist, under a name that nobody can foresee."""
+    while True:
+        part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
+        try:
+            return part, part.open("xb")  # no symbolic link is followed
+        except FileExistsError:
+            continue

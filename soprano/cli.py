@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -18,13 +19,17 @@ import click
 from soprano import __version__
 from soprano.audio import Audio
 from soprano.audio_files import CONTAINERS, container_of, require_container, whole_file
-from soprano.backends import backend_names, installed_backends, open_backend
+from soprano.backends import MAX_THREADS, backend_names, installed_backends, open_backend
 from soprano.checkpoint.folder import embedded_models, locate
-from soprano.errors import SopranoError
+from soprano.errors import SopranoError, one_line
+from soprano.regular_files import read_regular, reason
 from soprano.standard_streams import drop_output, open_closed_streams
 from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
 _MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
+_OPEN_FILES = ("/dev/fd/", "/dev/stdin")  # what a shell substitutes for a command
+_THREADS = click.IntRange(min=1, max=MAX_THREADS)
+MAX_TEXT = 64 << 20  # bytes of a text
 # Errors of the caller: wrong arguments or unusable input.
 _WRONG_CALLS = (
     SopranoError,
@@ -39,13 +44,19 @@ _WRONG_CALLS = (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="soprano")
-def cli() -> None:
+@click.option("--traceback", is_flag=True, help="Show where an error was raised.")
+def cli(**_: bool) -> None:
     """Text to speech with models of the Soprano family, on the CPU."""
 
 
 def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-        click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime."),
+        click.option("--threads", type=_THREADS, help="Threads of the runtime."),
+        click.option(
+            "--skip-weight-hashes",
+            is_flag=True,
+            help="Open a bundle without comparing its weights with its manifest.",
+        ),
         click.option("--precision", default="fp32", show_default=True, help="Precision class."),
         click.option("-b", "--backend", default="auto", show_default=True, help="Runtime."),
         click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help=_MODEL_HELP),
@@ -97,6 +108,7 @@ def say(
     backend: str,
     precision: str,
     threads: int | None,
+    skip_weight_hashes: bool,
     **options: Any,
 ) -> None:
     """Synthesise TEXT, files, or standard input (-, or no argument).
@@ -119,7 +131,7 @@ def say(
         raise click.UsageError("standard output is a terminal: redirect it, or name a file with -o")
     container = container or ("wav" if folder or output == "-" else container_of(output))
     require_container(container)
-    voice = SopranoTTS(model, backend, precision, threads)
+    voice = SopranoTTS(model, backend, precision, threads, verify_weights=not skip_weight_hashes)
     given_options = (item for item in options.items() if item[1] is not None)
     options = {name: value for name, value in given_options if value is not False}
     with _progress("speaking") as progress:
@@ -163,12 +175,27 @@ def _texts(texts: tuple[str, ...], files: tuple[str, ...], lines: bool) -> list[
 
 
 def _read(name: str) -> str:
-    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    source = "standard input" if name == "-" else name
+    if name == "-" or name.startswith(_OPEN_FILES):
+        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+            raw = file.read(MAX_TEXT + 1)
+        if len(raw) > MAX_TEXT:
+            raise ValueError(f"{source} is longer than {MAX_TEXT} bytes")
+    else:
+        raw = _read_file(name)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        source = "standard input" if name == "-" else name
         raise ValueError(f"{source} is not UTF-8: byte {error.start}") from None
+
+
+def _read_file(name: str) -> bytes:
+    try:
+        return read_regular(name, MAX_TEXT)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {reason(error)}") from None
 
 
 def _say_one(
@@ -283,7 +310,7 @@ def fetch(repo: str) -> None:
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help=_MODEL_HELP)
 @click.option("-b", "--backend", "backends", multiple=True, help="Repeatable. [all installed]")
 @click.option("--precision", default="fp32", show_default=True, help="Precision class.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtimes.")
+@click.option("--threads", type=_THREADS, help="Threads of the runtimes.")
 @click.option("--tokens", type=click.IntRange(min=2, max=512), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw a PNG file.")
@@ -315,7 +342,9 @@ def bench(
 
 @cli.command()
 @_backend_options
-def info(model: str, backend: str, precision: str, threads: int | None) -> None:
+def info(
+    model: str, backend: str, precision: str, threads: int | None, skip_weight_hashes: bool
+) -> None:
     """Show what is installed, and the effective configuration of a model and backend."""
     installed = installed_backends()
     click.echo(f"soprano {__version__}, Python {sys.version.split()[0]}")
@@ -325,7 +354,9 @@ def info(model: str, backend: str, precision: str, threads: int | None) -> None:
     if not installed and backend == "auto":
         return
     folder = locate(model)
-    opened = open_backend(backend, folder, precision, threads)
+    opened = open_backend(
+        backend, folder, precision, threads, verify_weights=not skip_weight_hashes
+    )
     config, decoder = opened.config.language_model, opened.config.decoder
     click.echo(f"model {folder}")
     click.echo(
@@ -343,30 +374,60 @@ def info(model: str, backend: str, precision: str, threads: int | None) -> None:
         click.echo(f"  {field}: {attested.value} ({attested.how})")
 
 
+class _Interrupts:
+    """Whether the user has interrupted the process.
+
+    A library that is being imported may turn the interrupt into an error of its own.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)  # clean up as after Ctrl-C
+
+    def _interrupt(self, *_: object) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line and exit with its status.
 
-    An error of the caller is one line on standard error, without a traceback.
+    An error is one line on standard error; `--traceback` before the command shows where it was
+    raised.
     """
     open_closed_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    interrupts = _Interrupts()
     try:
         try:
             status = cli.main(prog_name="soprano", standalone_mode=False)
         except SystemExit:  # what click makes of a closed pipe
             raise BrokenPipeError from None
         sys.stdout.flush()
-        sys.exit(status)
-    except click.ClickException as error:
+    except BaseException as error:  # a panic of a library in Rust is no `Exception`
+        if sys.argv[1:2] == ["--traceback"]:
+            traceback.print_exc()
+        interrupted = interrupts.seen or isinstance(error, (KeyboardInterrupt, click.Abort))
+        status = 130 if interrupted else _report(error)
+        if interrupted:
+            click.echo("soprano: interrupted", err=True)
+    sys.exit(status)
+
+
+def _report(error: BaseException) -> int:
+    """Write one line about an error. Returns the exit status."""
+    if isinstance(error, click.ClickException):
         error.show()
-        sys.exit(2)
-    except BrokenPipeError:
+        return 2
+    if isinstance(error, BrokenPipeError):
         drop_output()
         click.echo("soprano: standard output is closed", err=True)
-        sys.exit(1)
-    except (*_WRONG_CALLS, OSError) as error:
-        click.echo(f"soprano: {' '.join(str(error).split())}", err=True)
-        sys.exit(2 if isinstance(error, _WRONG_CALLS) else 1)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("soprano: interrupted", err=True)
-        sys.exit(130)
+        return 1
+    text = one_line(error)
+    if not isinstance(error, (*_WRONG_CALLS, OSError)):
+        kind = type(error).__name__
+        text = one_line(f"unexpected {kind}: {text or 'no message'} (soprano --traceback ...)")
+    click.echo(f"soprano: {text}", err=True)
+    return 2 if isinstance(error, _WRONG_CALLS) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
@@ -12,6 +13,36 @@ LAYER_NORM_EPS = 1e-6
 MAGNITUDE_LIMIT = 100.0
 MAX_PROMPT_IDS = 512
 MAX_NEW_TOKENS = 512
+
+# The largest numbers of a config, beyond those of any model: memory is allocated by them.
+_LARGEST = 2**20
+_LARGEST_OF = {
+    "num_hidden_layers": 2**10,
+    "num_layers": 2**10,
+    "num_attention_heads": 2**10,
+    "num_key_value_heads": 2**10,
+    "head_dim": 2**12,
+    "hidden_size": 2**16,
+    "vocab_size": 2**24,
+    "rope_theta": 1e12,
+    "rms_norm_eps": 1.0,
+    "n_fft": 2**16,
+    "hop_length": 2**16,
+    "win_length": 2**16,
+    "frames_per_token": 2**8,
+    "kernel_size": 2**10,
+    "input_kernel_size": 2**10,
+}
+
+
+def _require_numbers(config: object, where: str, names: Iterable[str]) -> None:
+    """Raise `ModelError` unless each number is above 0 and at most its largest."""
+    for name in names:
+        value, largest = getattr(config, name), _LARGEST_OF.get(name, _LARGEST)
+        if not 0 < value <= largest:
+            kind = "above 0 and at most 1e12" if name == "rope_theta" else f"1 to {largest}"
+            kind = "above 0 and at most 1" if name == "rms_norm_eps" else kind
+            raise ModelError(f"{where}{name} must be {kind}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -31,10 +62,9 @@ class LanguageModelConfig:
     eos_token_id: int
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("tie_word_embeddings", "eos_token_id") and not value > 0:
-                raise ModelError(f"config.json: {field.name} must be positive, got {value!r}")
+        flags = ("tie_word_embeddings", "eos_token_id")
+        names = [field.name for field in fields(self) if field.name not in flags]
+        _require_numbers(self, "config.json: ", names)
         if self.num_attention_heads % self.num_key_value_heads:
             raise ModelError(
                 f"config.json: num_attention_heads ({self.num_attention_heads}) must be a multiple "
@@ -98,14 +128,16 @@ class DecoderConfig:
     sample_rate: int
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise ModelError(f"decoder: {field.name} must be positive")
+        _require_numbers(self, "decoder: ", [field.name for field in fields(self)])
         for name in ("input_kernel_size", "kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ModelError(f"decoder: {name} must be odd, got {getattr(self, name)}")
         if self.n_fft % 2:
             raise ModelError(f"decoder: n_fft must be even, got {self.n_fft}")
+        try:
+            _ = self.istft
+        except ValueError as error:
+            raise ModelError(f"decoder: {error}") from None
 
     @property
     def istft(self) -> IstftConfig:

@@ -7,6 +7,7 @@ process. `multiprocessing` forks with the start method `fork`, and does not with
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 import threading
@@ -17,7 +18,9 @@ from soprano.errors import BackendError
 _owners: weakref.WeakSet[object] = weakref.WeakSet()  # of sessions that have threads
 # The thread of this process that is older than it, if it was forked. A process of multiprocessing
 # may have been forked before this module was imported.
-_parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+_process = "multiprocessing.process"
+# Another thread may be importing that module: the import waits until it is complete.
+_parent = importlib.import_module(_process).parent_process if _process in sys.modules else None
 _forked_thread = threading.get_ident() if _parent and _parent() else None
 
 

@@ -117,6 +117,7 @@ class SopranoTTS:
         precision: "fp32", or the precision class of an exported bundle.
         threads: number of threads of the runtime. None: the runtime's default.
         stages: the pipeline to use in place of this package's stages on a backend of that name.
+        verify_weights: see `soprano.open_backend`.
 
     Raises:
         ModelError, MissingExtraError, BackendError: see `soprano.open_backend`.
@@ -130,12 +131,15 @@ class SopranoTTS:
         threads: int | None = None,
         *,
         stages: Stages | None = None,
+        verify_weights: bool = True,
     ) -> None:
         folder = ModelFolder.open(model)
         self.model = folder.path
         self.defaults: GenerationOptions = folder.generation_defaults
         if stages is None:
-            opened = open_backend(backend, folder.path, precision, threads)
+            opened = open_backend(
+                backend, folder.path, precision, threads, verify_weights=verify_weights
+            )
             shared = shared_stages(opened, folder.path)
             stages = with_own_stages(shared, opened, folder.path)
         self.stages = stages
@@ -273,7 +277,7 @@ class SopranoTTS:
             for samples, finish in stages.stream(stages, tokens, chunk_size):
                 if finish and progress:
                     progress(done, len(utterances))
-                yield AudioChunk(samples, self.sample_rate, utterance.number, finish)
+                yield AudioChunk(self._finite(samples), self.sample_rate, utterance.number, finish)
 
     def _settings(self, options: Options) -> GenerationOptions:
         names = SamplingOptions.__dataclass_fields__
@@ -349,11 +353,19 @@ class SopranoTTS:
             istft=_timed(own.istft, seconds, "istft"),
             decode_audio=own.decode_audio and _timed(own.decode_audio, seconds, "decoder"),
         )
-        samples = copy_to_own_pages(timed.vocode(_hidden(tokens)))
+        samples = self._finite(copy_to_own_pages(timed.vocode(_hidden(tokens))))
         ids = [token.id for token in tokens if token.id is not None]
         finish = tokens[-1].finish or ""
         tokens.clear()  # the generator that filled the list may still hold it
         return Synthesized(utterance, ids, finish, samples, seconds)
+
+    def _finite(self, samples: Samples) -> Samples:
+        """The samples; an error if one is NaN or Inf."""
+        if not np.isfinite(samples).all():
+            raise BackendError(
+                f"{self.model}: samples must be finite, backend {self.backend.name} gave NaN or Inf"
+            )
+        return samples
 
     def _joined(self, results: list[Synthesized]) -> Audio:
         """The audio of one text; empties the list, so that no samples are held twice."""

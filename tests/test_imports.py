@@ -28,7 +28,7 @@ FILES = 30
 
 # Modules and folders of a package, each of which imports only from the groups before its own.
 SOPRANO_LAYERS = (
-    {"errors", "standard_streams"},
+    {"errors", "regular_files", "standard_streams"},
     {"forked"},
     {"config"},
     {"audio_files", "checkpoint", "hallucination", "memory_pages", "sampling", "stft", "text"},

@@ -44,7 +44,7 @@ def stepped(name: str, folder: Path) -> np.ndarray:
 
 
 def edited(bundle: Path, folder: Path, edit: Any) -> Path:
-    shutil.copytree(bundle, folder)
+    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("manifest*"))
     path = folder / "onnx" / "lm_step.onnx"
     model = onnx.load(path, load_external_data=False)
     edit({node.name: node for node in model.graph.node}, model.graph)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from soprano.checkpoint.folder import ModelFolder
+from soprano.checkpoint.manifest import read_manifest, write_manifest
 
 Float32 = npt.NDArray[np.float32]
 
@@ -98,10 +99,9 @@ def disable_input_rounding(folder: Path) -> Path:
                 if attribute.name == "accuracy_level":
                     attribute.i = 1  # compute in float32
         path.write_bytes(model.SerializeToString(deterministic=True))
-    manifest = folder / "manifest.json"
-    document = json.loads(manifest.read_text(encoding="utf-8"))
+    document = read_manifest(folder)
     document["precision"]["activations"]["onnx"] = "float32"
-    manifest.write_text(json.dumps(document), encoding="utf-8")
+    write_manifest(folder, document)
     return folder
 
 

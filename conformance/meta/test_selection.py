@@ -24,6 +24,7 @@ from conformance.selection import open_each, select
 from conformance.subject import Subject
 from soprano.backends import Attested, Capabilities, open_backend
 from soprano.checkpoint.folder import ModelFolder
+from soprano.checkpoint.manifest import write_manifest
 from soprano.errors import ModelError
 
 MODELS = {path.name: path for path in fixture_models()}
@@ -93,7 +94,8 @@ def test_an_attestation_of_another_kind_is_a_misfit(attested):
 
 def test_a_port_opens_a_bundle_in_the_precision_of_the_bundle(tmp_path):
     bundle = shutil.copytree(MODEL, tmp_path / "bundle")
-    (bundle / "manifest.json").write_text('{"precision": {"class": "int8"}}', encoding="utf-8")
+    precision = {"class": "int8", "activations": {}}
+    write_manifest(bundle, {"schema_version": 1, "model": {"identity": ""}, "precision": precision})
     opened = []
     subject = Subject(open_backend=lambda *options: opened.append(options) or stub())
     for model, requested in ((bundle, None), (MODEL, None), (MODEL, "bf16")):

@@ -6,6 +6,7 @@ The protocol that they implement is `soprano.backends.protocol`.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ BUILT_IN = {
     "pytorch": ("soprano.backends.pytorch:PyTorchBackend", "torch", "torch"),
 }
 ENTRY_POINTS = "soprano.backends"
+# Runtimes start every thread that is requested: with thousands, opening takes minutes.
+MAX_THREADS = max(64, 4 * (os.cpu_count() or 1))
 
 
 def backend_names() -> list[str]:
@@ -45,7 +48,12 @@ def installed_backends() -> list[str]:
 
 
 def open_backend(
-    name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
+    name: str,
+    model: str | Path,
+    precision: str = "fp32",
+    threads: int | None = None,
+    *,
+    verify_weights: bool = True,
 ) -> Backend:
     """Open a model on a backend.
 
@@ -55,16 +63,21 @@ def open_backend(
             backend.
         model: an embedded model's name, a checkpoint folder or a bundle folder.
         precision: the precision class; what the runtime does not grant is an error.
-        threads: size of the runtime's thread pool; None leaves its default.
+        threads: size of the runtime's thread pool, at most 64 or four for each core; None leaves
+            its default.
+        verify_weights: whether to compare the hashes of a bundle's weights with its manifest.
+            Everything else in a bundle is always compared.
 
     Raises:
         BackendError: the name is unknown, or the runtime did not grant a setting.
         MissingExtraError: the runtime is not installed.
         ModelError: the folder is missing, incomplete or damaged.
     """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
     folder = ModelFolder.open(model)
+    if verify_weights:
+        folder.require_unchanged(weights=True)
     if name == "auto":
         name = _first_installed()
     factory = _factory(name)

@@ -8,7 +8,8 @@ The network is what a runtime supplies; the policy is `dynamic_cache` or `static
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from soprano.backends.protocol import (
 )
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
-from soprano.errors import BackendError
+from soprano.errors import BackendError, SopranoError, brief
 from soprano.forked import Process
 
 _SILENCE = np.zeros(0, np.float32)
@@ -65,6 +66,17 @@ class Network(Protocol):
     def close(self) -> None:
         """Release what the runtime holds."""
         ...
+
+
+@contextmanager
+def naming(failure: str) -> Iterator[None]:
+    """Turn an error of a runtime during inference into a `BackendError` that begins so."""
+    try:
+        yield
+    except SopranoError:
+        raise
+    except Exception as error:  # the runtimes' errors share no base but Exception
+        raise BackendError(f"{failure}: {brief(error)}") from error
 
 
 class CachePolicy(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from soprano.backends.base import ComposedBackend, network_files, require_precision
+from soprano.backends.base import ComposedBackend, naming, network_files, require_precision
 from soprano.backends.onnx_community import CommunityOnnxBackend
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.onnx_standard import StandardOnnxBackend
@@ -67,7 +67,8 @@ class FusedOnnxNetwork(OnnxNetwork):
         if total > len(rotary[0]):
             # Threads that share the network may replace each other's tables, never change them.
             rotary = self._rotary = rotary_tables(self.config, 2 * total)
-        return cache.run(ids, last, lengths, rotary)
+        with naming(self.failure):
+            return cache.run(ids, last, lengths, rotary)
 
     def empty_cache(self, batch: int, capacity: int) -> BoundCache:
         return BoundCache(self.language_model, self.config, batch, capacity)

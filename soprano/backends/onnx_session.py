@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from soprano.backends.base import naming
 from soprano.backends.matmul_precision import attested_weights, count_onnx_matmuls
 from soprano.backends.protocol import Attestation, Attested, Float32
 from soprano.checkpoint.folder import ModelFolder
-from soprano.errors import BackendError, ModelError
+from soprano.errors import BackendError, ModelError, brief
 from soprano.onnx_graphs.source import (
     DECODER,
     LANGUAGE_MODEL,
@@ -37,6 +38,7 @@ class OnnxNetwork:
 
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         self.config, self._path = folder.config.language_model, folder.path
+        self.failure = f"ONNX Runtime cannot run the graphs of {folder.path}"
         stems = {LANGUAGE_MODEL: self.graph, DECODER: DECODER}
         graphs = {
             part: graph for part, stem in stems.items() if (graph := find_graph(folder, stem))
@@ -55,9 +57,9 @@ class OnnxNetwork:
 
     def decode(self, hidden: Float32) -> Float32:
         decoder = require(self._sessions.get(DECODER), DECODER)
-        spectrum: Float32 = decoder.run(
-            ["spectrum"], {"hidden_states": np.ascontiguousarray(hidden)}
-        )[0]
+        inputs = {"hidden_states": np.ascontiguousarray(hidden)}
+        with naming(self.failure):
+            spectrum: Float32 = decoder.run(["spectrum"], inputs)[0]
         return spectrum
 
     def attest(self) -> Attestation:
@@ -131,7 +133,7 @@ def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSessio
         session = ort.InferenceSession(_readable(graph), options, providers=[PROVIDER])
     except Exception as error:  # the runtime's errors share no base but Exception
         where = graph.path or graph.folder
-        raise ModelError(f"ONNX Runtime cannot load {where}: {error}") from None
+        raise ModelError(f"ONNX Runtime cannot load {where}: {brief(error)}") from None
     granted = session.get_session_options()
     if session.get_providers() != [PROVIDER]:
         raise BackendError(f"ONNX Runtime uses {session.get_providers()}, not {PROVIDER}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
-from soprano.backends.base import ComposedBackend, network_files, require_precision
+from soprano.backends.base import ComposedBackend, naming, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.protocol import Capabilities, Float32, Int64
@@ -55,7 +55,8 @@ class StandardOnnxNetwork(OnnxNetwork):
             binding.bind_ortvalue_input(name, past)
         for name in ("logits", "last_hidden_state", *(present for _, present in names)):
             binding.bind_output(name)  # the runtime allocates: sizes grow with the cache
-        session.run_with_iobinding(binding)
+        with naming(self.failure):
+            session.run_with_iobinding(binding)
         logits, hidden, *present = binding.get_outputs()
         return logits.numpy(), hidden.numpy(), present
 

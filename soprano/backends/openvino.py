@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from soprano.backends.base import ComposedBackend, network_files, require_precision
+from soprano.backends.base import ComposedBackend, naming, network_files, require_precision
 from soprano.backends.dynamic_cache import DynamicCache
 from soprano.backends.matmul_precision import (
     attested_weights,
     count_openvino_attention,
     count_openvino_matmuls,
 )
+from soprano.backends.openvino_ir import require_sound_ir
 from soprano.backends.protocol import Attestation, Attested, Capabilities, Float32, Int64
 from soprano.checkpoint.folder import ModelFolder
-from soprano.errors import BackendError, ModelError
+from soprano.checkpoint.manifest import NAME as MANIFEST
+from soprano.checkpoint.manifest import sha256
+from soprano.errors import BackendError, ModelError, brief
+from soprano.forked import Process
 from soprano.onnx_graphs.openvino_import import ov
 from soprano.onnx_graphs.openvino_passes import convert
-from soprano.onnx_graphs.source import DECODER, LANGUAGE_MODEL, files_of, find_graph, require
+from soprano.onnx_graphs.source import (
+    DECODER,
+    LANGUAGE_MODEL,
+    GraphSource,
+    files_of,
+    find_graph,
+    require,
+)
 
 PARTS = (LANGUAGE_MODEL, DECODER)
 # The runtime's choice depends on the CPU: bfloat16, an 8-bit cache, quantised activations.
@@ -34,6 +51,7 @@ SETTINGS = {
 # Compiled kernels kept, each for one shape: with the default of 5000 a long text can fill
 # gigabytes. It changes no result, costs no time, and cannot be read back.
 LIMITS = {"CPU_RUNTIME_CACHE_CAPACITY": "16"}
+KEPT = 4  # compiled language models that stay in memory when their backends are closed
 
 
 class OpenVinoBackend(ComposedBackend):
@@ -78,7 +96,7 @@ class OpenVinoNetwork:
             "dynamic quantisation group": group,
             "optimisation": granted("EXECUTION_MODE_HINT"),
             "instruction set": Attested(
-                " ".join(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")), "read back"
+                " ".join(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")), "read back"
             ),
             "attention operators": Attested(
                 str(sum(map(count_openvino_attention, models))), "read back"
@@ -119,9 +137,10 @@ class OpenVinoNetwork:
     def _request(self, part: str) -> Request:
         model, idle = require(self._models.get(part), part), self._idle[part]
         try:
-            return Request(idle.pop(), idle)  # one operation: another thread may take the last
+            request = idle.pop()  # one operation: another thread may take the last
         except IndexError:
-            return Request(model.create_infer_request(), idle)
+            request = model.create_infer_request()
+        return Request(request, idle, f"OpenVINO cannot run {part} of {self._path}")
 
     def files(self) -> list[Path]:
         """The IR with its weights, or ONNX graphs with theirs."""
@@ -142,13 +161,14 @@ class Request:
     A compiled model's own request is shared by all threads, whose inputs and outputs would mix.
     """
 
-    def __init__(self, runtime: ov.InferRequest, idle: list[ov.InferRequest]) -> None:
+    def __init__(self, runtime: ov.InferRequest, idle: list[ov.InferRequest], failure: str) -> None:
         self.runtime = runtime
-        self._idle = idle
+        self._idle, self._failure = idle, failure
 
     def infer(self, inputs: dict[str, Any]) -> Any:
         """Outputs by name, as copies."""
-        return self.runtime.infer(inputs, share_inputs=False, share_outputs=False)
+        with naming(self._failure):
+            return self.runtime.infer(inputs, share_inputs=False, share_outputs=False)
 
     def variables(self) -> list[Any]:
         """The variables of a language model, each (B, KV heads, S, head_dim), in a fixed order."""
@@ -170,18 +190,79 @@ def _compile(folder: ModelFolder, part: str, settings: dict[str, str]) -> ov.Com
     source = ir.get(part) if ir else find_graph(folder, part)
     if source is None:
         return None
+    if isinstance(source, Path):
+        _require_ir(folder, source)
+
+    def compile_model() -> ov.CompiledModel:
+        if isinstance(source, Path):
+            model: Any = core().read_model(source)
+        else:
+            model = convert(source, config)
+        return core().compile_model(model, "CPU", {**settings, **LIMITS})
+
     try:
-        model: Any = (
-            ov.Core().read_model(source) if isinstance(source, Path) else convert(source, config)
-        )
-        compiled = ov.Core().compile_model(model, "CPU", {**settings, **LIMITS})
+        if part == DECODER:
+            compiled = compile_model()
+        else:
+            content = _digest(folder, source)
+            compiled = _language_models.get((content, config, *settings.items()), compile_model)
     except RuntimeError as error:
-        reason = ModelError(f"OpenVINO cannot load {part} of {folder.path}: {error}")
+        reason = ModelError(f"OpenVINO cannot load {part} of {folder.path}: {brief(error)}")
         raise folder.damage() or reason from None
     for name, requested in settings.items():
         if (granted := _property(compiled, name)) != requested:
             raise BackendError(f"OpenVINO: {name}={requested} was requested, it uses {granted}")
     return compiled
+
+
+def _require_ir(folder: ModelFolder, path: Path) -> None:
+    """An error unless an IR may be given to the runtime, which trusts the numbers in it."""
+    if not folder.is_bundle:
+        raise ModelError(f"{path} is not listed by a {MANIFEST}: export the model again")
+    require_sound_ir(path)
+
+
+class _LanguageModels:
+    """The last compiled language models, for backends that open the same model again.
+
+    The CPU plugin never releases a compiled model that attends to its own state: each one
+    that is closed would leave its memory and a thread behind.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], ov.CompiledModel] = OrderedDict()
+        self._lock = threading.Lock()
+        Process("OpenVINO", self)  # a process that is forked must not release them
+
+    def get(
+        self, key: tuple[object, ...], compile_model: Callable[[], ov.CompiledModel]
+    ) -> ov.CompiledModel:
+        key = (os.getpid(), *key)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = compile_model()
+            self._kept.move_to_end(key)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+
+_language_models = _LanguageModels()
+
+
+@cache
+def core() -> ov.Core:
+    return ov.Core()
+
+
+def _digest(folder: ModelFolder, source: Path | GraphSource) -> str:
+    """The SHA-256 of a language model: of its graph and its weights."""
+    if isinstance(source, Path):
+        content, files = b"", [source, source.with_suffix(".bin")]
+    else:
+        content, files = source.content or b"", files_of(folder, LANGUAGE_MODEL)
+    parts = [hashlib.sha256(content).hexdigest(), *map(sha256, files)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _property(compiled: ov.CompiledModel, name: str) -> str:

@@ -112,7 +112,8 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     for key, allowed in _FIXED_KEYS.items():
         if key in entries and entries[key] not in allowed:
             raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {entries[key]!r}")
-    if set(entries.get("layer_types") or ()) - {"full_attention"}:
+    layer_types = entries.get("layer_types") or []
+    if not isinstance(layer_types, list) or any(t != "full_attention" for t in layer_types):
         raise ModelError("config.json: layer_types must all be 'full_attention'")
     if isinstance(entries.get("eos_token_id"), list) and len(entries["eos_token_id"]) == 1:
         entries["eos_token_id"] = entries["eos_token_id"][0]
@@ -126,11 +127,15 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     values: dict[str, Any] = {}
     for name in _LANGUAGE_MODEL_KEYS:
         kind = types.get(name, int)
-        if not isinstance(entries[name], (int, float) if kind is float else kind):
-            raise ModelError(
-                f"config.json: {name} must be of type {kind.__name__}, got {entries[name]!r}"
-            )
-        values[name] = kind(entries[name])
+        value = entries[name]
+        if isinstance(value, bool) != (kind is bool) or not isinstance(
+            value, (int, float) if kind is float else kind
+        ):
+            raise ModelError(f"config.json: {name} must be of type {kind.__name__}, got {value!r}")
+        try:
+            values[name] = kind(value)
+        except OverflowError:  # an integer beyond all floats
+            raise ModelError(f"config.json: {name} is too large, got {value!r}") from None
     return LanguageModelConfig(**values)
 
 
@@ -171,7 +176,7 @@ def parse_decoder(document: Mapping[str, Any], shapes: Shapes | None) -> Decoder
                 f"config.json has {key}.{name}={stated[name]}, the weights have {measured[name]}"
             )
     values = {**measured, **stated}
-    if missing := [n for n in _DECODER_NUMBERS if not isinstance(values.get(n), int)]:
+    if missing := [n for n in _DECODER_NUMBERS if type(values.get(n)) is not int]:
         raise ModelError(f"config.json: missing number '{key}.{missing[0]}'")
     return DecoderConfig(**{name: values[name] for name in _DECODER_NUMBERS})
 
@@ -228,7 +233,7 @@ def _measure_decoder(shapes: Shapes) -> dict[str, int]:
 def read_generation_defaults(folder: Path) -> GenerationOptions:
     """The options in a model's `generation_config.json`; the family's defaults for the others."""
     path = folder / "generation_config.json"
-    document = read_json(path) if path.exists() else {}
+    document = read_json(path) if path.exists() or path.is_symlink() else {}
 
     def stated(names: Iterable[str]) -> dict[str, Any]:
         return {name: document[name] for name in names if document.get(name) is not None}

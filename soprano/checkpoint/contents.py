@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from soprano.errors import ModelError
+from soprano.errors import MAX_MESSAGE, ModelError, SopranoError, brief
+from soprano.regular_files import open_regular, read_regular, reason
 
 _HEAD = 512  # bytes that are looked at
 _SHOWN = 40  # characters of a text that a message shows
-_LISTED = 12  # names of a folder that a message lists
+_ROOM = len(" and 999 more")  # in a message, after the names of a folder's files
+MAX_DOCUMENT = 64 << 20  # bytes of a JSON document or a header: those of large models have 20 MB
 
 ZIP, PICKLE = "a ZIP archive, as PyTorch writes it", "a Python pickle"
 
@@ -42,7 +46,7 @@ def describe(path: Path) -> str | None:
     if path.is_dir():
         return "a folder"
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD)
     except OSError:
         return None
@@ -79,9 +83,14 @@ def missing(folder: Path, wanted: str, purpose: str = "") -> ModelError:
     # What may be weights comes first.
     paths = folder.iterdir() if folder.is_dir() else ()
     names = sorted(map(_name, paths), key=lambda name: (".json" in name, name))
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    listed = ", ".join(names[:_LISTED]) + more if names else "nothing"
-    return ModelError(f"{folder} has no {wanted}{purpose}; it contains {listed}")
+    text = f"{folder} has no {wanted}{purpose}; it contains"
+    if not names:
+        return ModelError(f"{text} nothing")
+    for number, name in enumerate(names):
+        if number and len(text) + len(name) > MAX_MESSAGE - _ROOM:
+            return ModelError(f"{text} and {len(names) - number} more")
+        text += f", {name}" if number else f" {name}"
+    return ModelError(text)
 
 
 def _name(path: Path) -> str:
@@ -90,9 +99,27 @@ def _name(path: Path) -> str:
     return path.name if path.exists() else f"{path.name} (a broken link)"
 
 
+@contextmanager
+def parsing(kind: str, path: Path) -> Iterator[None]:
+    """Turn whatever a file's parser raises into a `ModelError` that names the file.
+
+    Libraries raise more than `Exception`: a panic of a library in Rust is a `BaseException`.
+    """
+    try:
+        yield
+    except (SopranoError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except FileNotFoundError:
+        raise missing(path.parent, path.name) from None
+    except OSError as error:
+        raise not_a(kind, path, None if path.is_dir() else reason(error)) from None
+    except BaseException as error:
+        raise not_a(kind, path, brief(error)) from None
+
+
 def read_text(path: Path) -> str:
     """The text of a JSON file in UTF-8, 16 or 32, without its byte order mark."""
-    raw = path.read_bytes()
+    raw = read_regular(path, MAX_DOCUMENT)
     return raw.decode(json.detect_encoding(raw)).removeprefix("\ufeff")
 
 
@@ -102,16 +129,15 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, or holds something else.
     """
-    try:
-        document = json.loads(read_text(path))
-    except FileNotFoundError:
-        raise missing(path.parent, path.name, ": not a model folder") from None
-    except OSError as error:
-        raise not_a("a JSON file", path, None if path.is_dir() else error.strerror) from None
-    except ValueError as error:
-        found = describe(path)
-        damaged = found is None or re.match("text that begins .{", found)
-        raise not_a("a JSON file", path, str(error) if damaged else None) from None
+    with parsing("a JSON file", path):
+        try:
+            document = json.loads(read_text(path))
+        except FileNotFoundError:
+            raise missing(path.parent, path.name, ": not a model folder") from None
+        except ValueError as error:
+            found = describe(path)
+            damaged = found is None or re.match("text that begins .{", found)
+            raise not_a("a JSON file", path, brief(error) if damaged else None) from None
     if not isinstance(document, dict):
-        raise ModelError(f"{path} must hold a JSON object")
+        raise ModelError(f"{path} must hold a JSON object, it holds a {type(document).__name__}")
     return document

@@ -20,10 +20,12 @@ from soprano.checkpoint.config_json import (
     read_generation_defaults,
     states_whole_decoder,
 )
-from soprano.checkpoint.contents import missing, read_json, stand_in
+from soprano.checkpoint.contents import missing, parsing, read_json, stand_in
 from soprano.checkpoint.gguf import read_gguf
 from soprano.checkpoint.hub import fetch_model, is_hub_name
+from soprano.checkpoint.manifest import read_manifest, require_unchanged
 from soprano.checkpoint.mlx import is_mlx, read_mlx
+from soprano.checkpoint.pickled import read_state_dict
 from soprano.checkpoint.tensors import (
     Float32,
     Shapes,
@@ -33,10 +35,11 @@ from soprano.checkpoint.tensors import (
     index_folder,
     is_derived,
     language_model_shapes,
+    require_finite,
     require_shapes,
 )
 from soprano.config import GenerationOptions, ModelConfig
-from soprano.errors import MissingExtraError, ModelError, SopranoError
+from soprano.errors import ModelError, SopranoError
 
 Shaped = TypeVar("Shaped", Tensor, Float32)
 
@@ -87,17 +90,42 @@ class ModelFolder:
 
     @classmethod
     def open(cls, model: str | Path) -> ModelFolder:
+        """A model folder; a bundle must be as its manifest states, except for its weights."""
         folder = cls(locate(model))
         read_json(folder.path / "config.json")
+        folder.require_unchanged(weights=False)
         return folder
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether there is a manifest."""
+        return bool(self._manifest)
+
+    def require_unchanged(self, *, weights: bool) -> None:
+        """An error if a bundle differs from its manifest; with `weights`, their hashes count too.
+
+        Raises:
+            ModelError: a file is missing, was changed, or is not one of the bundle's.
+        """
+        if self._manifest:
+            require_unchanged(self.path, self._manifest, weights=weights)
 
     @cached_property
     def config(self) -> ModelConfig:
-        document = read_json(self.path / "config.json")
-        language_model, shapes = parse_language_model(document), self._decoder_shapes()
-        if shapes is None and not states_whole_decoder(document):
-            raise self._without_decoder()
-        return ModelConfig(language_model, parse_decoder(document, shapes))
+        path = self.path / "config.json"
+        document = read_json(path)
+        with parsing("the config of a model of this family", path):
+            try:
+                language_model, shapes = parse_language_model(document), self._decoder_shapes()
+                if shapes is None and not states_whole_decoder(document):
+                    raise self._without_decoder()
+                return ModelConfig(language_model, parse_decoder(document, shapes))
+            except ModelError as error:
+                text = str(error)
+                if str(self.path) in text:
+                    raise
+                named = text.startswith(path.name)
+                raise ModelError(f"{self.path}/{text}" if named else f"{path}: {text}") from None
 
     @property
     def normalizer(self) -> str:
@@ -141,20 +169,13 @@ class ModelFolder:
     @cached_property
     def _manifest(self) -> dict[str, Any]:
         """The manifest of a bundle; empty for a checkpoint."""
-        path = self.path / "manifest.json"
-        return read_json(path) if path.exists() else {}
+        return read_manifest(self.path)
 
     def damage(self) -> ModelError | None:
         """The error for the first file that no runtime can read, if there is one."""
         for path in filter(Path.is_file, sorted(self.path.rglob("*"))):
             if found := stand_in(path):
                 return ModelError(f"{path} is {found}")
-        for name, entry in (self._manifest.get("files") or {}).items():
-            path = self.path / name
-            if not path.exists():
-                return missing(path.parent, path.name)
-            if (size := path.stat().st_size) != entry["size"]:
-                return ModelError(f"{path} has {size} bytes, its bundle had {entry['size']}")
         return None
 
     def without_graphs(self, kind: str) -> ModelError:
@@ -210,6 +231,11 @@ class ModelFolder:
         index = index_folder(self._weights, "model")
         if config.tie_word_embeddings:
             index.pop("lm_head.weight", None)  # some files hold the tied matrix twice
+        if config.num_hidden_layers > len(index):
+            raise ModelError(
+                f"{self.path}/config.json: num_hidden_layers is {config.num_hidden_layers}, "
+                f"the weights have {len(index)} tensors"
+            )
         return _checked(self.path, index, language_model_shapes(config))
 
     @cached_property
@@ -237,13 +263,6 @@ class ModelFolder:
     @cached_property
     def _pickled_decoder(self) -> dict[str, Float32]:
         """The tensors of `decoder.pth`."""
-        try:
-            from soprano.checkpoint.pickled import read_state_dict
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{self.path / 'decoder.pth'} needs PyTorch: "
-                f"pip install 'soprano-conformance[torch]' ({error})"
-            ) from None
         return read_state_dict(self.path / "decoder.pth")
 
     def weight_files(self) -> list[Path]:
@@ -266,21 +285,39 @@ class ModelFolder:
             )
             if config.tie_word_embeddings:
                 own.pop("lm_head.weight", None)
-            return _checked(self.path, own, language_model_shapes(config))
-        return {name: tensor.read() for name, tensor in self.language_model_index.items()}
+            where = self._gguf or self.path
+            return _finite(where, _checked(self.path, own, language_model_shapes(config)))
+        return _read(self.language_model_index)
 
     def decoder_weights(self) -> dict[str, Float32]:
         """The decoder's tensors as float32: `decoder.safetensors`, else `decoder.pth`."""
         if own := self._mlx_weights.get("decoder"):
-            return _checked(self.path, own, decoder_shapes(self.config.decoder))
+            return _finite(self.path, _checked(self.path, own, decoder_shapes(self.config.decoder)))
         if index := self.decoder_index:
-            return {name: tensor.read() for name, tensor in index.items()}
+            return _read(index)
         if not (self.path / "decoder.pth").exists():
             raise self._without_decoder()
-        return _checked(self.path, self._pickled_decoder, decoder_shapes(self.config.decoder))
+        pickled = self._pickled_decoder
+        own = _checked(self.path, pickled, decoder_shapes(self.config.decoder))
+        return _finite(self.path / "decoder.pth", own)
 
     def _without_decoder(self) -> ModelError:
         return missing(self._weights, "decoder.safetensors", " and no decoder.pth")
+
+
+def _finite(where: Path, weights: dict[str, Float32]) -> dict[str, Float32]:
+    """The weights; an error that names one that is not finite."""
+    for name, values in weights.items():
+        require_finite(where, name, values)
+    return weights
+
+
+def _read(index: Mapping[str, Tensor]) -> dict[str, Float32]:
+    read = {}
+    for name, tensor in index.items():
+        read[name] = tensor.read()
+        require_finite(tensor.path, name, read[name])
+    return read
 
 
 def _checked(path: Path, tensors: Mapping[str, Shaped], required: Shapes) -> dict[str, Shaped]:

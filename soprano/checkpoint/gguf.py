@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from soprano.checkpoint.contents import not_a
+from soprano.checkpoint.contents import parsing
 from soprano.checkpoint.tensors import Float32
 from soprano.config import LanguageModelConfig
 from soprano.errors import MissingExtraError, ModelError
+from soprano.regular_files import open_regular
 
 ARCHITECTURE = "qwen3"
 _TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0")
@@ -83,10 +84,9 @@ def read_gguf(path: Path, config: LanguageModelConfig) -> dict[str, Float32]:
         ModelError: the file is damaged, of another model, or a type of tensor is not known.
     """
     gguf = require_gguf()
-    try:
+    with parsing("a GGUF file", path):
+        open_regular(path).close()
         reader = gguf.GGUFReader(path)
-    except Exception as error:  # of several types
-        raise not_a("a GGUF file", path, str(error).partition("\n")[0]) from None
     _require_config(path, reader, config)
     known = {own: name for name, own in tensor_names(config.num_hidden_layers).items()}
     weights = {}
@@ -97,7 +97,8 @@ def read_gguf(path: Path, config: LanguageModelConfig) -> dict[str, Float32]:
             raise ModelError(
                 f"{path}: {tensor.name} has type {kind}, which is none of {', '.join(_TYPES)}"
             )
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        with parsing("a GGUF file", path):
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         shape = tuple(int(size) for size in reversed(tensor.shape))
         weights[known[tensor.name]] = np.ascontiguousarray(values, np.float32).reshape(shape)
     return weights

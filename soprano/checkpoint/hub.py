@@ -29,8 +29,8 @@ FILES = (
     "openvino/decoder.*",
 )
 
-# Neither part begins with a dot, as those of a relative path may.
-_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+# No part begins with a dot: neither name leaves the folder that it is a part of.
+_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
 
 
 def is_hub_name(model: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from soprano.checkpoint.contents import missing, not_a, read_json
+from soprano.checkpoint.contents import MAX_DOCUMENT, missing, not_a, parsing, read_json
 from soprano.config import DecoderConfig, LanguageModelConfig
 from soprano.errors import ModelError
+from soprano.regular_files import open_regular, size_of
 
 Float32 = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -36,64 +38,80 @@ class Tensor:
     length: int
 
     def read(self) -> Float32:
-        """The values as float32: exact from bf16 and fp16, rounded from float64."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            raw = file.read(self.length)
+        """The values as float32: exact from bf16 and fp16, rounded from float64.
+
+        Raises:
+            ModelError: the file has become shorter.
+        """
+        raw = self._bytes()
         if self.dtype == "BF16":
             # bfloat16 is the upper half of a float32.
             widened = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
             kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "U32": "<u4"}[self.dtype]
             widened = np.frombuffer(raw, kind)
-        return np.ascontiguousarray(widened.reshape(self.shape), dtype=np.float32)
+        with np.errstate(over="ignore"):  # of float64: the result is not finite, and is rejected
+            return np.ascontiguousarray(widened.reshape(self.shape), dtype=np.float32)
 
     def codes(self) -> npt.NDArray[np.uint32]:
         """The values of a tensor of type U32."""
-        with self.path.open("rb") as file:
+        return np.frombuffer(self._bytes(), "<u4").reshape(self.shape)
+
+    def _bytes(self) -> bytes:
+        with open_regular(self.path) as file:
             file.seek(self.offset)
-            return np.frombuffer(file.read(self.length), "<u4").reshape(self.shape)
+            raw = file.read(self.length)
+        if len(raw) != self.length:
+            raise ModelError(f"{self.path} is truncated: it was read while it was written")
+        return raw
+
+
+def require_finite(where: Path, name: str, values: npt.NDArray[np.floating]) -> None:
+    """An error that names a tensor with NaN or Inf, which would make all samples NaN."""
+    if not np.isfinite(values).all():
+        kind = "NaN" if np.isnan(values).any() else "Inf"
+        raise ModelError(f"{where}: weights must be finite, {name} contains {kind}")
 
 
 def index_file(path: Path) -> dict[str, Tensor]:
     """The tensors of one safetensors file by name, checked against the file's size."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+    with parsing("a safetensors file", path):
+        with open_regular(path) as file:
+            size = size_of(file)
             length, opening = int.from_bytes(file.read(8), "little"), file.read(1)
             if 8 + length > size and (opening == b"{" or (length and not opening)):
                 raise ModelError(f"{path} is truncated: its header is incomplete")
             if opening != b"{":
                 raise not_a("a safetensors file", path)
-            header = json.loads(opening + file.read(length - 1))
-    except FileNotFoundError:
-        raise missing(path.parent, path.name) from None
-    except ModelError:
-        raise
-    except (OSError, ValueError) as error:
-        raise not_a("a safetensors file", path, None if path.is_dir() else str(error)) from None
-    header.pop("__metadata__", None)
+            if length > MAX_DOCUMENT:
+                raise ModelError(
+                    f"{path}: its header has {length} bytes, and one has at most {MAX_DOCUMENT}"
+                )
+            raw = opening + file.read(length - 1)
+        header = json.loads(raw)
+        header.pop("__metadata__", None)
     if not header:
         raise ModelError(f"{path} holds no tensors")
     return {name: _entry(path, name, entry, 8 + length, size) for name, entry in header.items()}
 
 
-def _entry(path: Path, name: str, entry: Mapping[str, object], start: int, size: int) -> Tensor:
-    try:
-        dtype = str(entry["dtype"])
-        shape = tuple(int(n) for n in entry["shape"])  # type: ignore[attr-defined]
-        first, last = (int(n) for n in entry["data_offsets"])  # type: ignore[attr-defined]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: the header entry of {name!r} is damaged: {error}") from None
+def _entry(path: Path, name: str, entry: object, start: int, size: int) -> Tensor:
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [first, last]} if all(
+            type(n) is int and n >= 0 for n in (*shape, first, last)
+        ):
+            pass
+        case _:
+            raise ModelError(f"{path}: the header entry of {name!r} is damaged: {entry!r}")
     if dtype not in _ITEM_BYTES:
         raise ModelError(
             f"{path}: {name} has type {dtype}, which is none of {', '.join(_ITEM_BYTES)}"
         )
-    if last - first != int(np.prod(shape, dtype=np.int64)) * _ITEM_BYTES[dtype]:
+    if last - first != math.prod(shape) * _ITEM_BYTES[dtype]:
         raise ModelError(f"{path}: the header entry of {name!r} does not fit its shape {shape}")
     if start + last > size:
         raise ModelError(f"{path} is truncated: {name} ends at byte {start + last} of {size}")
-    return Tensor(path.resolve(), dtype, shape, start + first, last - first)
+    return Tensor(path.resolve(), dtype, tuple(shape), start + first, last - first)
 
 
 def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
@@ -106,10 +124,17 @@ def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
     shard_of = read_json(index).get("weight_map")
     if not isinstance(shard_of, dict) or not all(isinstance(v, str) for v in shard_of.values()):
         raise ModelError(f"{index} has no weight_map of tensors and their files")
+    if outside := [name for name in shard_of.values() if not is_plain_name(name)]:
+        raise ModelError(f"{index}: {outside[0]!r} is not the name of a file beside it")
     shards = {name: index_file(folder / name) for name in sorted(set(shard_of.values()))}
     if lost := [name for name, shard in shard_of.items() if name not in shards[shard]]:
         raise ModelError(f"{index}: {shard_of[lost[0]]} does not hold {lost[0]}")
     return {name: shards[shard][name] for name, shard in shard_of.items()}
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name that a file states is that of a file in the same folder."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
 def identity(tensors: Iterable[tuple[str, Float32]]) -> str:

@@ -1,17 +1,14 @@
 """A model folder -> a self-contained bundle folder for other runtimes.
 
-It is written to a temporary folder beside the target, checked, then renamed: a bundle that exists
-is complete.
+It is written to a temporary folder beside the target, checked, then exchanged with it: a bundle
+that exists is complete.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +27,13 @@ from soprano.backends import open_backend
 from soprano.checkpoint.config_json import DECODER_KEY
 from soprano.checkpoint.contents import read_json
 from soprano.checkpoint.folder import ModelFolder
+from soprano.checkpoint.manifest import NAME as MANIFEST
+from soprano.checkpoint.manifest import (
+    SCHEMA_VERSION,
+    read_manifest,
+    require_unchanged,
+    write_manifest,
+)
 from soprano.checkpoint.tensors import Float32, identity, index_file
 from soprano.errors import ModelError
 from soprano.export.quantise import (
@@ -40,6 +44,7 @@ from soprano.export.quantise import (
     quantise_onnx,
     quantise_openvino,
 )
+from soprano.export.replace import replacing
 from soprano.onnx_graphs.decoder import audio_decoder_graph, decoder_graph
 from soprano.onnx_graphs.fused import fused_language_model_graph
 from soprano.onnx_graphs.language_model import hidden_state_last, language_model_graph
@@ -47,7 +52,6 @@ from soprano.onnx_graphs.names import padded_head
 from soprano.onnx_graphs.source import DECODER, FUSED_LANGUAGE_MODEL, LANGUAGE_MODEL, GraphSource
 from soprano.onnx_graphs.writer import IR_VERSION, OPSET, Weights
 
-SCHEMA_VERSION = 1
 RUNTIMES = ("onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 PARTS = ("all", "lm", "decoder")
@@ -107,10 +111,11 @@ def export_bundle(
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     source, target = ModelFolder.open(model), Path(out)
+    source.require_unchanged(weights=True)
     parts = list(_PARTS) if part == "all" else [part]
     weights = {"lm": source.language_model_weights(), "decoder": source.decoder_weights()}
     origin = {"identity": identity(_named(weights)), "precision": precision, "layout": layout}
-    with _staging_folder(target, origin) as folder:
+    with replacing(target, lambda: _require_same_model(target, origin)) as folder:
         _write_texts(source, folder)
         for name in parts:
             if layout == "community":
@@ -132,38 +137,21 @@ def _named(weights: Mapping[str, Mapping[str, Float32]]) -> Iterator[tuple[str, 
             yield f"{part}:{name}", values
 
 
-@contextmanager
-def _staging_folder(target: Path, origin: Mapping[str, str]) -> Iterator[Path]:
-    """A temporary folder that becomes the target if the body succeeds."""
-    if target.exists():
-        _require_same_model(target, origin)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        staging.chmod(0o755)
-        if target.exists():
-            shutil.copytree(target, staging, dirs_exist_ok=True)
-        yield staging
-        if target.exists():
-            shutil.rmtree(target)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def _require_same_model(target: Path, origin: Mapping[str, str]) -> None:
-    if target.is_dir() and not any(target.iterdir()):
+    """An error unless the target is a bundle of the same model, empty or missing."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / "manifest.json").is_file():
+    if not (target / MANIFEST).is_file():
         raise ModelError(f"{target} exists and is not a bundle; choose another folder")
-    manifest = read_json(target / "manifest.json")
+    manifest = read_manifest(target)
     existing = {
-        "identity": manifest.get("model", {}).get("identity"),
-        "precision": manifest.get("precision", {}).get("class"),
+        "identity": manifest["model"]["identity"],
+        "precision": manifest["precision"]["class"],
         "layout": manifest.get("layout", "bundle"),
     }
     if existing != dict(origin):
         raise ModelError(f"{target} is a bundle of another model, precision or layout")
+    require_unchanged(target, manifest, weights=True)
 
 
 def _write_texts(source: ModelFolder, folder: Path) -> None:
@@ -308,9 +296,6 @@ def trial_run(folder: Path, to: str, precision: str) -> None:
 
 
 def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str]) -> None:
-    files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"
-    )
     precision = origin["precision"]
     rounded = precision in SCHEMES
     document = {
@@ -326,15 +311,8 @@ def _write_manifest(folder: Path, origin: Mapping[str, str], tensors: list[str])
         },
         "onnx": {"opset": OPSET, "ir_version": IR_VERSION},
         "tools": {name: _version(name) for name in _TOOLS},
-        "files": {
-            path.relative_to(folder).as_posix(): {
-                "sha256": sha256(path),
-                "size": path.stat().st_size,
-            }
-            for path in files
-        },
     }
-    _write_json(folder / "manifest.json", document)
+    write_manifest(folder, document)
 
 
 def _version(name: str) -> str | None:
@@ -342,9 +320,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

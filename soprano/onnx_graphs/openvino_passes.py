@@ -44,8 +44,8 @@ def _keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
     """Turn the cache inputs and outputs of a standard graph into state, empty at first."""
     ids = model.input("input_ids").get_node()
     batch = ops.gather(ops.shape_of(ids), [0], 0)  # (1,)
+    _AttentionOperator(model, config, batch).apply(model)
     manager = passes.Manager()
-    manager.register_pass(_AttentionOperator(model, config, batch))
     manager.register_pass(passes.MakeStateful(dict(cache_names(config.num_hidden_layers))))
     manager.run_passes(model)
     shape = ops.concat([batch, [config.num_key_value_heads, 0, config.head_dim]], 0)
@@ -56,14 +56,15 @@ def _keep_cache(model: ov.Model, config: LanguageModelConfig) -> None:
     model.validate_nodes_and_infer_types()
 
 
-class _AttentionOperator(passes.MatcherPass):  # type: ignore[misc]  # the library has no types
+class _AttentionOperator:
     """Two grouped matmuls with a softmax in between -> one attention operator.
 
     A graph that differs from the pattern in any detail is not changed.
+    No `passes.MatcherPass`: in Python it is part of a reference cycle through the library, so that
+    neither it nor a model with its nodes is ever released, nor a thread of each compiled model.
     """
 
     def __init__(self, model: ov.Model, config: LanguageModelConfig, batch: ov.Node) -> None:
-        super().__init__()
         constants = _ConstantPatterns(model)
         heads, key_heads, width = (
             config.num_attention_heads, config.num_key_value_heads, config.head_dim,
@@ -86,10 +87,16 @@ class _AttentionOperator(passes.MatcherPass):  # type: ignore[misc]  # the libra
         masked = _node("Select", [tiled, scores, constants.of(_LOWEST)])
         output = _matmul(_node("Softmax", [masked], axis=-1), self._values)
         end = _node("Reshape", [output, constants.of(self._split)])
-        self.register_matcher(passes.Matcher(end, "attention"), self._replace)
+        self._matcher = passes.Matcher(end, "attention")
 
-    def _replace(self, matcher: passes.Matcher) -> bool:
-        matched = matcher.get_pattern_value_map()
+    def apply(self, model: ov.Model) -> None:
+        """Replace every match, in the order of computation."""
+        for node in model.get_ordered_ops():
+            if node.get_type_name() == "Reshape" and self._matcher.match(node):
+                self._replace()
+
+    def _replace(self) -> None:
+        matched = self._matcher.get_pattern_value_map()
         bias = ops.select(matched[self._mask], np.float32(0), _LOWEST)
         keys, values = (
             self._gather_rows(matched[part].get_node()) for part in (self._keys, self._values)
@@ -97,10 +104,9 @@ class _AttentionOperator(passes.MatcherPass):  # type: ignore[misc]  # the libra
         attention = ops.scaled_dot_product_attention(
             matched[self._query], keys, values, bias, matched[self._scale]
         )
-        end = matcher.get_match_root()
+        end = self._matcher.get_match_root()
         attention.set_friendly_name(end.get_friendly_name())
         end.output(0).replace(attention.output(0))
-        return True
 
     def _gather_rows(self, cache: ov.Node) -> ov.Node:
         """Keys or values (B, heads, S, D), repeated for the query heads of each key head."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import MissingExtraError, ModelError
+from soprano.onnx_graphs.stored_tensors import require_sound
 
 LANGUAGE_MODEL, DECODER = "lm_step", "decoder"
 FUSED_LANGUAGE_MODEL = "lm_step_fused"  # only for ONNX Runtime
@@ -31,11 +32,20 @@ def find_graph(folder: ModelFolder, part: str) -> GraphSource | None:
     """
     if path := graph_file(folder, part):
         return graph_source(path)
-    return _write(folder, part) if folder.has_weights and not _has_graphs(folder) else None
+    if not folder.has_weights or _has_graphs(folder):
+        return None
+    written = _write(folder, part)
+    require_sound(folder.path, written.content, written.folder)
+    return written
 
 
 def graph_source(path: Path) -> GraphSource:
-    """A graph's file, or its bytes where its folder holds symbolic links."""
+    """A graph's file, or its bytes where its folder holds symbolic links.
+
+    Raises:
+        ModelError: the graph refers to something else than files beside it, or is not finite.
+    """
+    require_sound(path)
     linked = any(file.is_symlink() for file in path.parent.iterdir())
     return _resolve_links(path) if linked else GraphSource(path.parent, path, None)
 
@@ -57,6 +67,7 @@ def files_of(folder: ModelFolder, part: str) -> list[Path]:
         return folder.weight_files() if folder.has_weights and not _has_graphs(folder) else []
     import onnx
 
+    require_sound(path)
     graph = onnx.load(path, load_external_data=False).graph
     return [path, *sorted({path.parent / name for name in _locations(graph)})]
 
