@@ -48,8 +48,13 @@ def _options_of_the_suite() -> str:
     type=click.Path(path_type=Path),
     help="Where to write conformance.json and junit.xml.",
 )
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="The interpreter of another environment, in which the suite runs.",
+)
 @click.pass_context
-def run(context: click.Context, folder: Path) -> None:
+def run(context: click.Context, folder: Path, python: Path | None) -> None:
     """Run the suite on a port; takes its options (below) and those of pytest.
 
     Exit status: 0 every requirement holds, 1 one does not, 2 nothing was judged, 130 interrupted.
@@ -67,8 +72,24 @@ def run(context: click.Context, folder: Path) -> None:
     # requirement.
     arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-rN", "--disable-warnings"]
     arguments += ["--pyargs", "conformance", *context.args, "--report-dir", str(folder)]
-    status = supervise([sys.executable, "-m", "pytest", *arguments])
+    if python is None:
+        status = supervise([sys.executable, "-m", "pytest", *arguments])
+    else:
+        status = _supervise_in(python, arguments)
     sys.exit(status if status in (0, 1, INTERRUPTED) else 2)
+
+
+def _supervise_in(python: Path, arguments: list[str]) -> int:
+    """Run the suite in another environment; 2 if it cannot run there."""
+    from conformance.diagnosis.environments import UnusableError, command_of
+    from conformance.supervisor import supervise
+
+    try:
+        with command_of(python) as command:
+            return supervise([*command, *arguments])
+    except UnusableError as error:
+        click.echo(f"conformance: --python {error}", err=True)
+        return 2
 
 
 @cli.command()
@@ -170,18 +191,22 @@ def main() -> None:
     if found := problem():
         click.echo(f"conformance: {found}", err=True)
         sys.exit(2)
-    from conformance.diagnosis.commands import bisect, check, ids, replace
+    from conformance.diagnosis.commands import bisect, check, diff, ids, replace
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
+    from conformance.report.port_table import record, write_table
     from conformance.report.commands import report
     from conformance.vectors.commands import vectors
 
     cli.add_command(bisect)
     cli.add_command(check)
+    cli.add_command(diff)
     cli.add_command(ids)
     cli.add_command(replace)
     cli.add_command(faults)
     cli.add_command(port)
+    port.add_command(record)
+    port.add_command(write_table)
     cli.add_command(report)
     cli.add_command(vectors)
     cli(prog_name="python -m conformance")

@@ -16,15 +16,17 @@ import numpy.typing as npt
 
 from comparisons.speed.models import Models
 from comparisons.speed.programs import GENAI, Answer
-from comparisons.speed.worker import ALONE
+from comparisons.speed.worker import ALONE, BATCH
 from conformance.golden.observations import prefill_one, teacher_force
 from conformance.golden.packs import noise_floor
 from conformance.judging import tolerances
 from conformance.judging.sequences import first_difference
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from conformance.oracle.precision_classes import CLASSES, RoundedDecoder, RoundedLanguageModel
+from conformance.oracle.sampler import decide
 from soprano.backends import Backend, open_backend
 from soprano.checkpoint.folder import ModelFolder
+from soprano.config import SamplingOptions
 
 REFERENCE = "pytorch fp32"
 STEPS = 96  # teacher-forced ids of the utterance on which a quantised class is judged
@@ -44,10 +46,15 @@ def check(once: Callable[[str, str], Answer], models: Models, program: str, task
         if fault := check_logits(*logits, precision):
             return fault
     if task == "batch":
-        batched = once(program, "batch")["ids"]
-        for index, expected in zip(ALONE, once(program, "alone")["ids"], strict=True):
-            if fault := check_ids(batched[index], expected):
-                return f"text {index} in a batch: {fault}"
+        batched, alone = once(program, "batch")["ids"], once(program, "alone")
+        opened = open_backend(backend, models.own(backend, precision), precision)
+        try:
+            for row, index in enumerate(ALONE):
+                prompt, expected = alone["prompts"][row], alone["ids"][row]
+                if fault := check_batched(opened, prompt, batched[index], expected):
+                    return f"text {index} in a batch: {fault}"
+        finally:
+            opened.close()
     if precision == "fp32":
         return check_ids(once(program, "one")["ids"], reference["ids"])
     opened = open_backend(backend, models.own(backend, precision), precision)
@@ -62,6 +69,39 @@ def check(once: Callable[[str, str], Answer], models: Models, program: str, task
 def check_ids(actual: list[int], expected: list[int]) -> str:
     index = first_difference(actual, expected)
     return "" if index is None else f"other ids from token {index} of {len(expected)}"
+
+
+def check_batched(
+    backend: Backend, prompt: list[int], actual: list[int], expected: list[int]
+) -> str:
+    """Greedy ids of a batch: each is the one chosen alone after the same ids, up to ties.
+
+    Every id is judged, also behind a tie, whose margin lies within the error that the batch makes
+    of the logits.
+    """
+    if actual == expected:
+        return ""
+    options = SamplingOptions()
+    rows = [teacher_forced_logits(backend, prompt, actual[:-1], copies) for copies in (1, BATCH)]
+    for index, chosen in enumerate(actual):
+        history = [*prompt, *actual[:index]]
+        decision = decide(rows[0][index], history, options, None)
+        error = 2 * float(np.abs(rows[1][index] - rows[0][index]).max())
+        if chosen != decision.id and decision.margin > error:
+            return (
+                f"id {chosen} instead of {decision.id} at token {index} of {len(actual)}, where "
+                f"the margin is {decision.margin:.3g} and the error of a batch {error:.3g}"
+            )
+    return ""
+
+
+def teacher_forced_logits(
+    backend: Backend, prompt: list[int], ids: list[int], copies: int
+) -> Float64:
+    """The logits (T, V) that predict each id, of the first row of a batch of equal rows."""
+    first = backend.prefill(np.array([prompt] * copies), np.full(copies, len(prompt)))
+    outputs = [first, *teacher_force(backend, first, [ids] * copies)]
+    return np.stack([output.logits[0].astype(np.float64) for output in outputs])
 
 
 def check_logits(ours: list[float], theirs: list[float], precision: str) -> str:

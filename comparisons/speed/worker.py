@@ -82,7 +82,9 @@ def _voice(own: bool, threads: int, **arguments: Any) -> Tasks:
 
     def alone() -> dict[str, Any]:
         audios = [voice.infer(texts[index]) for index in ALONE]
-        return {"ids": [audio.sentences[0].token_ids for audio in audios]}
+        sentences = [audio.sentences[0] for audio in audios]
+        prompts = [voice.stages.tokenize(sentence.text) for sentence in sentences]
+        return {"ids": [sentence.token_ids for sentence in sentences], "prompts": prompts}
 
     def first() -> dict[str, Any]:
         start = time.perf_counter()

@@ -114,6 +114,7 @@ class Search:
         self.given: list[Step] = []  # in the last run
         self.actual: dict[tuple[int, str], Array] = {}  # of the last run, by sample and step
         self.tensors: dict[str, str] = {}  # step -> tensor
+        self.misfit = ""  # the first step whose tensor has another size
         self.turned: set[str] = set()  # steps whose tensors have the first two axes exchanged
         for step in steps:
             # What a convolution itself returns has its channels first, as in PyTorch.
@@ -139,6 +140,12 @@ class Search:
             ]
             if any(own != golden for own, golden in sizes):
                 del self.tensors[step]
+                if all(own >= 0 for own, _ in sizes) and not self.misfit:
+                    self.misfit = step
+                    self.found.notes.append(
+                        f"{step} has other sizes than its definition: "
+                        + ", ".join(f"{own:,} instead of {golden:,}" for own, golden in sizes)
+                    )
             elif self._is_turned(step, tensor, self._whole):
                 self.turned.add(step)
 
@@ -157,17 +164,35 @@ class Search:
 
     def linear(self) -> Found:
         """Every node, each on golden inputs, in one run of each sample."""
+        if not self.order:
+            self._name(self.misfit)
+            return self.found
         self._measure(self.order, self.order)
         wrong = [row for row in self.found.rows if row.ratio > RATIO]
         if wrong:
             self._name(wrong[0].node)
+        return self._with_misfit()
+
+    def observed(self) -> Found:
+        """Every node of one run of the whole network: of a port whose values cannot be given."""
+        if self.order:
+            rows = self._measure([], self.order)
+            self._name(next((row.node for row in rows if row.ratio > RATIO), ""))
+        return self._with_misfit()
+
+    def _with_misfit(self) -> Found:
+        """A node of another size is the first wrong one if those before it are right."""
+        names = list(self.steps)
+        first = self.found.first
+        if self.misfit and (not first or names.index(self.misfit) < names.index(first)):
+            self._name(self.misfit)
         return self.found
 
     def binary(self) -> Found:
         """Few runs with few cuts, which leave most of the network as the runtime fuses it."""
         low, high = 0, len(self.order)  # order[:low] is right
-        if not self._fails(low, high):
-            return self.found
+        if not high or not self._fails(low, high):
+            return self._with_misfit()
         while high - low > 1:
             middle = (low + high) // 2
             if self._fails(low, middle):
@@ -175,7 +200,7 @@ class Search:
             else:
                 low = middle
         self._name(self.order[low].name)
-        return self.found
+        return self._with_misfit()
 
     def _fails(self, low: int, high: int) -> bool:
         """Whether nodes low to high - 1, fed with golden inputs, give wrong outputs."""
@@ -272,6 +297,8 @@ class Search:
         Added outputs can prevent a runtime from fusing nodes.
         """
         last = [step for step in self.order if step.kind == "output"] or self.order[-1:]
+        if not last:
+            return
         tensors = [self.tensors[step.name] for step in last]
         for index, sample in enumerate(self.samples):
             alone = self.taps.run(sample.inputs, {}, tensors)
@@ -289,7 +316,7 @@ class Search:
     def explain(self, candidates: Callable[[Step], Sequence[tuple[str, Any]]]) -> None:
         """Name the wrong convention by which the first wrong node computes its output."""
         step = self.steps.get(self.found.first)
-        if step is None:
+        if step is None or step.name not in self.tensors:
             return
         # The steps that the node computes from golden inputs: itself, and what is not matched.
         given = [each for each in self.order if each.name != step.name]

@@ -156,6 +156,26 @@ def ids(name: str, model: str, utterances: int, as_json: bool) -> None:
     sys.exit(0 if all(each.found.passed for each in found) else 1)
 
 
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path, exists=True))
+@click.argument("second", type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def diff(first: Path, second: Path, as_json: bool) -> None:
+    """Show what differs between two reports (files or folders): verdicts, errors, configuration.
+
+    Exit status: 0 no requirement fails that did not, 1 one does, 2 a file is no report.
+    """
+    from conformance.diagnosis.diff import diff as compare
+    from conformance.report.documents import DocumentError
+
+    try:
+        found = compare(first, second)
+    except (DocumentError, OSError) as error:
+        _refuse(error)
+    click.echo(json.dumps(found.document(), indent=1) if as_json else "\n".join(found.lines()))
+    sys.exit(1 if found.worse else 0)
+
+
 def main() -> None:
     """The console script `soprano-check`."""
     from importlib.util import find_spec

@@ -126,8 +126,16 @@ def bisect_network(
         weights = source.decoder_weights()
         samples = decoder_samples(vectors, weights, steps, given)
     name = "language model" if part == LANGUAGE_MODEL else "decoder"
+    read_only = getattr(taps, "read_only", False)
+    if read_only:  # a port is asked for whole sequences
+        samples = [sample for sample in samples if not sample.first]
     search = Search(name, taps, steps, samples, weights)
-    search.linear() if linear else search.binary()
+    if read_only:
+        search.observed()
+    elif linear:
+        search.linear()
+    else:
+        search.binary()
     search.explain(_candidates(config, weights))
     return search
 
@@ -140,11 +148,11 @@ def _candidates(config: ModelConfig, weights: Any) -> Callable[[Step], list[tupl
         known = [(name, compute) for name, kind, compute in wrong if kind == step.kind]
         for place, own in enumerate(step.weights):
             shape = np.shape(weights[own])
-            for other in weights:
-                if other != own and np.shape(weights[other]) == shape:
-                    known.append((f"the weights of {other}", _with(step, place, weights[other])))
             known.append((f"{own} is zero", _with(step, place, np.zeros(shape))))
             known.append((f"{own} is one", _with(step, place, np.ones(shape))))
+            for other in weights:
+                if other != own and np.shape(weights[other]) == shape:
+                    known.append((f"{other} in place of {own}", _with(step, place, weights[other])))
         return known
 
     return candidates
@@ -212,7 +220,7 @@ class ModuleTaps:
 class PortTaps:
     """A port that answers `tap`; its values can be read and not given."""
 
-    readable = True
+    read_only = True
 
     def __init__(self, tap: Callable[..., Any], part: str, steps: Sequence[Step]) -> None:
         self.tap, self.part = tap, part

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from conformance.judging import tolerances
 from conformance.judging.compare import Limit
 from conformance.judging.judge import Judge
+from conformance.judging.vectors import Vectors
 from conformance.oracle.sampler import decide, penalize
 from soprano.config import SamplingOptions
 
@@ -188,6 +189,30 @@ def _around(ids: Sequence[int], index: int) -> str:
     words = [f"[{i}]" if start + n == index else str(i) for n, i in enumerate(ids[start:stop])]
     before, after = "... " if start else "", " ..." if stop < len(ids) else ""
     return f"{before}{' '.join(words)}{after}"
+
+
+def judge_whole_utterance(
+    judge: Judge,
+    vectors: Vectors,
+    prompt: Sequence[int],
+    ids: Sequence[int],
+    options: SamplingOptions,
+    uniforms: Sequence[float],
+    *,
+    wrong: float,
+    text: str = "",
+) -> None:
+    """Judge every id of an utterance, with `[STOP]`, against the oracle after the same ids.
+
+    Raises:
+        LookupError: the weights of the model are not at hand.
+    """
+    __tracebackhide__ = True
+    oracle = vectors.pack.networks().language_model
+    reference = oracle([*prompt, *ids[:-1]])[0][len(prompt) - 1 :]
+    limit = vectors.limit("step logits")
+    found = reanchored(prompt, ids, options, uniforms, reference, limit, text=text)
+    judge_reanchored(judge, found, wrong=wrong)
 
 
 def judge_reanchored(judge: Judge, found: Reanchored, *, wrong: float = np.inf) -> None:

@@ -1,14 +1,17 @@
 """BA and ST: random texts, batches and chunk sizes give the audio of each text by itself."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import Phase, given
 from hypothesis import strategies as st
 
-from conformance.golden.observations import prefill_one
+from conformance.golden.observations import prefill_and_step, prefill_one
 from conformance.hypothesis_profiles import examples
 from conformance.judging import tolerances
 from conformance.judging.divergence import decision_margin, judge_ids
+from conformance.judging.reanchored import reanchored
 from soprano.config import SamplingOptions
 
 # A failing example is not shrunk: that takes long, and smaller examples are seldom clearer.
@@ -88,9 +91,24 @@ def judge_sentences(judge, stages, vectors, actual, expected, sampling, seed):
             draws = [next(stream) for _ in range(position + 1)]
             return decision_margin(output.logits[0], history, sampling, draws[-1])
 
-        ids = (with_stop(stages, sentence) for sentence in (one, other))
-        tied |= judge_ids(judge, *ids, margin, excused)
+        ids = [with_stop(stages, sentence) for sentence in (one, other)]
+        if judge_ids(judge, *ids, margin, excused):
+            tied = True
+            judge_rest(judge, stages, vectors, one.text, ids[0], sampling, seed, index)
     return tied
+
+
+def judge_rest(judge, stages, vectors, text, ids, sampling, seed, index):
+    """Judge all ids of an utterance with a tie, by the logits that it has unbatched."""
+    prompt = stages.tokenize(text)
+    outputs = prefill_and_step(stages.language_model, prompt, ids[:-1])
+    logits = np.concatenate([output.logits for output in outputs])
+    draws = list(islice(stages.uniforms(seed, index, 0), len(ids)))
+    limit = vectors.own_limit("step logits")
+    found = reanchored(prompt, ids, sampling, draws, logits, limit, text=text)
+    judge.equal(
+        f"defects behind a tie: {'; '.join(map(str, found.defects))}", len(found.defects), 0
+    )
 
 
 def with_stop(stages, sentence):

@@ -16,6 +16,7 @@ from conformance.golden.inputs import (
 from conformance.golden.observations import observe_decoder, observe_free_run_samples
 from conformance.judging import tolerances
 from conformance.judging.divergence import judge_ids
+from conformance.judging.reanchored import judge_whole_utterance
 from conformance.judging.skips import NotDeclared
 from soprano.generate import Prompt
 
@@ -51,8 +52,11 @@ def test_free_running_ids_equal_the_oracles_up_to_a_tie(stages, vectors, judge, 
     expected = expected[: expected.index(stop) + 1] if stop in expected else expected
     excused = tolerances.tie_margin(vectors.limit("step logits"), options.temperature)
     wrong = float(np.median(margins))
-    tied = judge_ids(judge, ids, expected, lambda i: float(margins[i]), excused, wrong=wrong)
-    judge.count_ids(len(ids), tied=tied)
+    if judge_ids(judge, ids, expected, lambda i: float(margins[i]), excused, wrong=wrong):
+        draws = free_uniforms()
+        judge_whole_utterance(judge, vectors, prompt.ids, ids, options, draws, wrong=wrong)
+    else:
+        judge.count_ids(len(ids))
 
 
 @pytest.mark.requirement("SY-22")
@@ -72,7 +76,10 @@ def test_an_own_synthesize_speaks_golden_prompts_as_the_oracle(backend, vectors,
     wrong = float(np.median(margins))
     ids, ends = list(result.ids), [stop] * (stop in expected)
     if judge_ids(judge, ids + ends, said + ends, lambda i: margins[i], excused, wrong=wrong):
-        judge.count_ids(len(ids), tied=True)
+        draws = free_uniforms()
+        own = [*ids, *[stop] * (result.finish == "stop")]
+        prompt = free_prompt(arrays)
+        judge_whole_utterance(judge, vectors, prompt, own, options, draws, wrong=wrong)
         return
     judge.equal("finish", result.finish, "stop" if ends else "length")
     size = config.decoder.samples(len(said))
