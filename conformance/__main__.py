@@ -194,8 +194,8 @@ def main() -> None:
     from conformance.diagnosis.commands import bisect, check, diff, ids, replace
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
-    from conformance.report.port_table import record, write_table
     from conformance.report.commands import report
+    from conformance.report.port_table import record, write_table
     from conformance.vectors.commands import vectors
 
     cli.add_command(bisect)

@@ -30,11 +30,16 @@ def open_any_backend(
 ) -> Backend:
     """`soprano.open_backend`, with a port in a process of its own.
 
-    A port is "exec:COMMAND", or a Python port that is not of this package.
+    A port is "exec:COMMAND", or a Python port that is not of this package; "onnx:PATH" is one ONNX
+    file.
     """
     scheme, _, command = name.partition(":")
     if is_own(name):
         return open_backend(name, model, precision, threads)
+    if scheme == "onnx":
+        from conformance.ports.onnx_file import open_onnx_file
+
+        return open_onnx_file(command, model, precision, threads)
     if scheme != "exec":
         return open_python_port(name, model, precision, threads)
     from conformance.ports.client import open_process

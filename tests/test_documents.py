@@ -114,6 +114,10 @@ NOT_RUN = {
         "pip install 'soprano-conformance[onnx,conformance]'",
     ],
     "docs/architecture.md": ["pytest --benchmark-autosave"],
+    "docs/diagnosis.md": [
+        "python -m conformance run --python old/bin/python --backend onnx_cpu"
+        " --report-dir old-report"
+    ],
     "docs/faults.md": ["python -m conformance faults --only sampler --backend openvino_cpu"],
     "docs/measurements.md": [
         "python -m conformance run --backend onnx_cpu",

@@ -33,7 +33,8 @@ def check(
     """
     sys.path.insert(0, "")  # where a port may be
     from conformance.diagnosis import check as checking
-    from conformance.diagnosis.subjects import Vectors, openable, resolve
+    from conformance.diagnosis.subjects import Vectors, resolve
+    from conformance.subject import Subject
     from soprano.errors import SopranoError
 
     try:
@@ -41,7 +42,7 @@ def check(
         if isinstance(found, Vectors):
             answers = [checking.check_vectors(found)]
         else:
-            answers = checking.check_named(openable(), found)
+            answers = checking.check_named(Subject(), found)
     except (SopranoError, OSError, LookupError, ValueError, ImportError) as error:
         _refuse(error)
     if as_json:
@@ -67,12 +68,13 @@ def replace(
     sys.path.insert(0, "")  # where a port may be
     from conformance.diagnosis import check as checking
     from conformance.diagnosis.replacement import TEXTS
-    from conformance.diagnosis.subjects import named_model, openable
+    from conformance.diagnosis.subjects import named_model
+    from conformance.subject import Subject
     from soprano.errors import SopranoError
 
     try:
         given = texts or TEXTS
-        found = checking.replaced(openable(), name, named_model(model), reference, given)
+        found = checking.replaced(Subject(), name, named_model(model), reference, given)
     except (SopranoError, OSError, LookupError, ValueError, ImportError) as error:
         _refuse(error)
     click.echo(json.dumps(found.document(), indent=1) if as_json else "\n".join(found.lines()))
@@ -109,12 +111,13 @@ def bisect(
     """
     sys.path.insert(0, "")  # where a port may be
     from conformance.diagnosis.bisect import bisect as search
-    from conformance.diagnosis.subjects import named_model, openable
+    from conformance.diagnosis.subjects import named_model
+    from conformance.subject import Subject
     from soprano.errors import SopranoError
 
     try:
         found = search(
-            openable(), name, named_model(model), text=text, reference=reference, linear=linear,
+            Subject(), name, named_model(model), text=text, reference=reference, linear=linear,
             trace=trace, f32=not no_f32, output=output,
         )  # fmt: skip
     except (SopranoError, OSError, LookupError, ValueError, ImportError) as error:
@@ -138,11 +141,12 @@ def ids(name: str, model: str, utterances: int, as_json: bool) -> None:
     sys.path.insert(0, "")  # where a port may be
     from conformance.diagnosis.generated_ids import OPTIONS, compare_utterances
     from conformance.diagnosis.probes import Probed
-    from conformance.diagnosis.subjects import named_model, openable
+    from conformance.diagnosis.subjects import named_model
+    from conformance.subject import Subject
     from soprano.errors import SopranoError
 
     try:
-        probed = Probed(openable(), name, named_model(model), None)
+        probed = Probed(Subject(), name, named_model(model), None)
         able = probed.capabilities
         chosen = [key for key, o in OPTIONS.items() if able.uniforms or not o.temperature]
         found = [compare_utterances(probed, key, utterances) for key in chosen]

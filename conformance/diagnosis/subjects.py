@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conformance.golden.packs import fixture_models
 from conformance.opening import graphs
-from conformance.ports.onnx_file import open_onnx_file
-from conformance.subject import Subject
-from soprano.backends import Backend, backend_names, installed_backends
+from soprano.backends import backend_names, installed_backends
 from soprano.checkpoint.folder import locate
 from soprano.errors import ModelError
 
@@ -105,16 +102,3 @@ def _model_around(path: Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     raise UnknownSubjectError(f"{path} is in no model folder: name its checkpoint with --model")
-
-
-def openable() -> Subject:
-    """A subject whose backends may be ONNX files, named "onnx:PATH"."""
-    shared = Subject()
-
-    def open_backend(name: str, model: Path, *arguments: Any) -> Backend:
-        scheme, _, path = name.partition(":")
-        if scheme == "onnx":
-            return open_onnx_file(path, model, *arguments)
-        return shared.open_backend(name, model, *arguments)
-
-    return replace(shared, open_backend=open_backend)
