@@ -25,8 +25,8 @@ _ENTRY: Json = {
 _NEAREST: Json = {"row": 0.0, "row_limit": 0.0, "floor": 0.0, "place": ""}
 _SIZES = (("worst", "limit"), ("rms", "rms_limit"))
 _DOCUMENT: Json = {
-    "own_stages": {}, "files": {}, "not_covered": {}, "first_failure": None, "margins": {},
-    "errors": {}, "audio": {}, "deviations": [],
+    "own_stages": {}, "files": {}, "not_covered": {}, "first_failure": None, "levels": {},
+    "margins": {}, "errors": {}, "audio": {}, "deviations": [],
 }  # fmt: skip
 
 

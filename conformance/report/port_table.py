@@ -1,0 +1,130 @@
+"""The compatibility table: what reports say about ports, kept as data and shown as one page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conformance.contract.reader import STAGES
+from conformance.report.levels import LEVELS, PARTIAL
+from conformance.report.verdicts import ORDER
+
+Json = dict[str, Any]
+
+_NAMED = re.compile(r"you follow the convention [\"']([^\n]*?)[\"'](?=\s|$|[;,:)])")
+_HEAD = "\n".join(
+    (
+        "# Ports",
+        "",
+        "What the suite found in ports, from the reports of complete or partial runs.",
+        "The page is written by `python -m conformance port table`, from data that "
+        "`python -m conformance port record` takes from a report.",
+        "",
+        "A cell has the number of requirements that hold, of those that were judged. "
+        "A dash means that the port does not offer the stage, or that the run did not select it.",
+        "Levels are defined in [the contract](../conformance/contract/port.md#levels).",
+        "",
+    )
+)
+
+
+def summary(document: Json, name: str, day: str) -> Json:
+    """What the table keeps of the report of one port."""
+    families: dict[str, dict[str, int]] = {}
+    faults: set[str] = set()
+    worst: dict[str, str] = {}
+    for entries in document["results"].values():
+        for requirement, entry in entries.items():
+            known = worst.setdefault(requirement, entry["verdict"])
+            worst[requirement] = min(known, entry["verdict"], key=ORDER.index)
+            faults |= {found for text in entry["failures"] for found in _NAMED.findall(text)}
+    for requirement, verdict in sorted(worst.items()):
+        own = families.setdefault(requirement[:2], {})
+        own[verdict] = own.get(verdict, 0) + 1
+    attested = next(iter(document["backends"].values()), {})
+    level = next(iter(document["levels"].values()), {"level": None, "reason": "", "offered": []})
+    return {
+        "name": name,
+        "version": attested.get("version", {}).get("value", "unknown"),
+        "suite": document["environment"].get("soprano-conformance", "unknown"),
+        "date": day,
+        "models": sorted({subject.rpartition("-")[2] for subject in document["backends"]}),
+        "level": level["level"],
+        "reason": level["reason"],
+        "offered": level["offered"],
+        "families": {stage: families[stage] for stage in STAGES if stage in families},
+        "faults": sorted(faults),
+    }
+
+
+def table(summaries: Sequence[Json]) -> str:
+    """The page of some summaries, in the order of their names."""
+    ordered = sorted(summaries, key=lambda own: str(own["name"]))
+    stages = [stage for stage in STAGES if any(_cell(own, stage) != "-" for own in ordered)]
+    head = ["port", "version", "level", *stages, "models", "date"]
+    lines = [_HEAD, _row(head), _row(["---"] * len(head))]
+    for own in ordered:
+        cells = [_cell(own, stage) for stage in stages]
+        level = own["level"] or ("partial run" if own["reason"] == PARTIAL else "none")
+        lines.append(
+            _row(
+                [own["name"], own["version"], level, *cells, ", ".join(own["models"]), own["date"]]
+            )
+        )
+    lines += ["", "Families: " + ", ".join(f"{stage} {STAGES[stage]}" for stage in stages) + "."]
+    names = ", ".join(f"{level} {text}" for level, text in LEVELS.items())
+    lines += [f"Levels: {names}.", "", *_details(ordered)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _details(ordered: Sequence[Json]) -> Iterator[str]:
+    for own in ordered:
+        yield f"## {own['name']}"
+        yield ""
+        yield f"- Offered: {', '.join(own['offered']) or 'nothing'}."
+        if own["level"] and own["reason"]:
+            yield f"- To the next level: {own['reason']}."
+        for fault in own["faults"]:
+            yield f"- Named fault: {fault}."
+        yield f"- Judged by soprano-conformance {own['suite']}."
+        yield ""
+
+
+def _cell(own: Json, stage: str) -> str:
+    counts = own["families"].get(stage, {})
+    judged = {name: n for name, n in counts.items() if name not in ("not-applicable", "skipped")}
+    held = sum(judged.get(name, 0) for name in ("pass", "tie", "warning", "deviation"))
+    claimed = f", {n} claimed" if (n := judged.get("deviation", 0)) else ""
+    return f"{held} of {sum(judged.values())}{claimed}" if judged else "-"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+@click.command()
+@click.argument("report", type=click.Path(path_type=Path, exists=True))
+@click.option("--name", required=True, help="Of the port.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def record(report: Path, name: str, output: Path) -> None:
+    """Keep what the compatibility table shows of REPORT (conformance.json, or its folder)."""
+    path = report / "conformance.json" if report.is_dir() else report
+    document = json.loads(path.read_text(encoding="utf-8"))
+    kept = summary(document, name, date.today().isoformat())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+@click.command(name="table")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def write_table(files: tuple[Path, ...], output: Path) -> None:
+    """Write the compatibility table of FILES, which `port record` has written."""
+    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    output.write_text(table(summaries), encoding="utf-8")
