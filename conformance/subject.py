@@ -14,7 +14,7 @@ import pytest
 from conformance.golden.packs import Pack, find_pack
 from conformance.judging.skips import NotDeclared
 from conformance.ports.python_client import open_python_port
-from soprano.backends import BUILT_IN, Backend, Float32, Int64, Output, open_backend
+from soprano.backends import BUILT_IN, Backend, Float32, Int64, Output, Verified, open_backend
 from soprano.stages import Stages
 from soprano.synthesis import SopranoTTS, shared_stages
 from soprano.tokenizer import Tokenizer, load_tokenizer
@@ -177,6 +177,19 @@ class WithinLength:
             return output
         self._require(state.lengths + 1)
         return self._counted(self.backend.step(ids, state.state), state.lengths + 1)
+
+    def verify(self, ids: Int64, lengths: Int64, state: Any) -> Any:
+        if not isinstance(state, Counted):
+            return self.backend.verify(ids, lengths, state)
+        read = state.lengths + np.asarray(lengths)
+        self._require(read)
+        logits, hidden, after = self.backend.verify(ids, lengths, state.state)
+        return Verified(logits, hidden, Counted(after, read))
+
+    def truncate(self, state: Any, lengths: Int64) -> Any:
+        if not isinstance(state, Counted):
+            return self.backend.truncate(state, lengths)
+        return Counted(self.backend.truncate(state.state, lengths), np.array(lengths))
 
     def fork(self, state: Any) -> Any:
         return replace(state, state=self.backend.fork(state.state))

@@ -88,6 +88,7 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--chunk-size", type=int, default=4, show_default=True, help="Audio tokens per streamed chunk."
 )
 @_backend_options
+@click.option("--draft", help="int8, int4, a bundle, or none: faster, with the same ids.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--temperature", type=float, help="0 takes the most probable id.  [the model's]")
 @click.option("--top-p", type=float, help="Probability of the nucleus.  [the model's]")
@@ -108,6 +109,7 @@ def say(
     backend: str,
     precision: str,
     threads: int | None,
+    draft: str | None,
     skip_weight_hashes: bool,
     **options: Any,
 ) -> None:
@@ -131,7 +133,9 @@ def say(
         raise click.UsageError("standard output is a terminal: redirect it, or name a file with -o")
     container = container or ("wav" if folder or output == "-" else container_of(output))
     require_container(container)
-    voice = SopranoTTS(model, backend, precision, threads, verify_weights=not skip_weight_hashes)
+    voice = SopranoTTS(
+        model, backend, precision, threads, draft=draft, verify_weights=not skip_weight_hashes
+    )
     given_options = (item for item in options.items() if item[1] is not None)
     options = {name: value for name, value in given_options if value is not False}
     with _progress("speaking") as progress:

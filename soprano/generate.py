@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
-from soprano.backends import Backend, Float32, Int64, Output
+from soprano.backends import Backend, Float32, Int64, Output, VerifyingBackend
 from soprano.config import SamplingOptions
+from soprano.drafting import Agreement, Drafter, Draws
 from soprano.stages import Stages
 
 
@@ -22,7 +24,7 @@ class Prompt:
     """What the generation of one utterance needs."""
 
     ids: list[int]
-    uniforms: Iterator[float]  # one draw is taken for each sampled id
+    uniforms: Iterator[float]  # one draw is taken for each sampled id; with a draft, in advance
     sampling: SamplingOptions
     max_new_tokens: int
 
@@ -48,13 +50,19 @@ class Generation:
     index: int  # of its prompt
     prompt: Prompt
     ids: list[int] = field(default_factory=list)
+    drafter: Drafter | None = None
+
+    @property
+    def known(self) -> list[int]:
+        """The ids of the prompt and the new ones."""
+        return self.prompt.ids + self.ids
 
 
 def advance(stages: Stages, generation: Generation, logits: Float32, hidden: Float32) -> Token:
     """Sample the next id of one utterance from logits (V,), predicted by hidden (H,)."""
     prompt = generation.prompt
     uniform = next(prompt.uniforms) if prompt.sampling.temperature else None
-    chosen = stages.sample(logits, prompt.ids + generation.ids, prompt.sampling, uniform)
+    chosen = stages.sample(logits, generation.known, prompt.sampling, uniform)
     if chosen == stages.config.language_model.eos_token_id:
         return Token(generation.index, None, None, "stop")
     generation.ids.append(chosen)
@@ -68,11 +76,14 @@ def generate(
     *,
     batch_size: int = 1,
     advance: Callable[[Stages, Generation, Float32, Float32], Token] = advance,
+    drafter: Callable[..., Drafter] = Drafter,
+    drafted_rows: int = 1,
 ) -> Iterator[Token]:
     """Yield the tokens of all prompts as they come, up to `batch_size` utterances at a time.
 
     When an utterance ends, the next prompt takes its row of the batch. The tokens of an utterance
     do not depend on the other utterances or on `batch_size`.
+    A draft (`stages.draft`) is used while at most `drafted_rows` utterances are in progress.
 
     Raises:
         ValueError: `batch_size` is below 1, or a prompt leaves no room for a new token within the
@@ -87,8 +98,11 @@ def generate(
     waiting = deque(
         Generation(index, _limited(prompt, able.max_length)) for index, prompt in enumerate(prompts)
     )
+    if stages.draft is not None:
+        _add_drafters(stages, waiting, drafter)
     running: list[Generation] = []
     output: Output | None = None
+    drafted: list[list[int]] = []  # ids of each row that the output has verified; [] without
     while running or waiting:
         if free := min(batch_size - len(running), len(waiting)):
             entering = [waiting.popleft() for _ in range(free)]
@@ -97,16 +111,59 @@ def generate(
         assert output is not None
         kept = []  # the rows whose utterances go on
         for row, generation in enumerate(running):
-            token = advance(stages, generation, output.logits[row], output.hidden[row])
-            yield token
+            following = [*drafted[row], None] if drafted else [None]
+            outputs = np.atleast_2d(output.logits[row]), np.atleast_2d(output.hidden[row])
+            for expected, logits, hidden in zip(following, *outputs, strict=False):
+                token = advance(stages, generation, logits, hidden)
+                yield token
+                if token.finish is not None or token.id != expected:
+                    break
             if token.finish is None:
                 kept.append(row)
         state = output.state
         if kept and len(kept) < len(running):
             state = backend.select(state, kept)
         running = [running[row] for row in kept]
-        last = np.array([generation.ids[-1] for generation in running], np.int64)
-        output = backend.step(last, state) if running else None
+        if drafted and running:
+            read = np.array([len(generation.known) - 1 for generation in running], np.int64)
+            state = cast(VerifyingBackend, backend).truncate(state, read)
+        complete = not waiting or len(running) == batch_size  # no prompt enters
+        drafted = _draft(stages, running) if complete and len(running) <= drafted_rows else []
+        output = _read(backend, running, drafted, state) if running else None
+
+
+def _read(
+    backend: Backend, running: list[Generation], drafted: list[list[int]], state: object
+) -> Output:
+    """The output after the last id of each row; if ids were drafted, and after each of these."""
+    last = [generation.ids[-1] for generation in running]
+    if not drafted:
+        return backend.step(np.array(last, np.int64), state)
+    ids = [[first, *following] for first, following in zip(last, drafted, strict=True)]
+    return Output(*cast(VerifyingBackend, backend).verify(*pad(ids), state))
+
+
+def _add_drafters(
+    stages: Stages, generations: Iterable[Generation], drafter: Callable[..., Drafter]
+) -> None:
+    agreement = Agreement()
+    for generation in generations:
+        draws = Draws(generation.prompt.uniforms)
+        generation.prompt = replace(generation.prompt, uniforms=draws)
+        generation.drafter = drafter(stages.draft, stages.sample, draws, agreement)
+
+
+def _draft(stages: Stages, running: list[Generation]) -> list[list[int]]:
+    """The ids that a draft expects to follow those of each row; [] if there are none."""
+    stop, drafted = stages.config.language_model.eos_token_id, []
+    for generation in running:
+        if generation.drafter is not None:
+            prompt, known = generation.prompt, generation.known
+            # The pass that verifies the others gives one id more.
+            most = prompt.max_new_tokens - len(generation.ids) - 1
+            generation.drafter.settle(len(known))
+            drafted.append(generation.drafter.propose(known, prompt.sampling, stop, most))
+    return drafted if any(drafted) else []
 
 
 def _limited(prompt: Prompt, max_length: int | None) -> Prompt:

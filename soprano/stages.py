@@ -77,6 +77,7 @@ class Stages:
     # Hidden (B, T, H), lengths (B,) -> samples (B, N): in place of `decode` and `istft`, of a
     # backend that declares `spectrum=False`.
     decode_audio: Callable[[Float32, npt.NDArray[np.int64]], Float32] | None = None
+    draft: Backend | None = None  # a faster language model, for self-speculation
 
     @property
     def config(self) -> ModelConfig:

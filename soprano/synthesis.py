@@ -15,6 +15,7 @@ from soprano.audio_files import container_of, open_writer, require_container
 from soprano.backends import Backend, Float32, Int64, OptionalStages, open_backend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import GenerationOptions, ModelConfig, SamplingOptions
+from soprano.draft_models import open_draft
 from soprano.errors import BackendError
 from soprano.generate import Prompt, Token, generate
 from soprano.hallucination import is_stuck
@@ -117,6 +118,9 @@ class SopranoTTS:
         precision: "fp32", or the precision class of an exported bundle.
         threads: number of threads of the runtime. None: the runtime's default.
         stages: the pipeline to use in place of this package's stages on a backend of that name.
+        draft: a precision class ("int8" or "int4") or a bundle folder: a faster copy of the
+            language model, which changes no id (`docs/synthesis.md`). None: the draft that the
+            model folder contains, if it does; "none": no draft.
         verify_weights: see `soprano.open_backend`.
 
     Raises:
@@ -131,6 +135,7 @@ class SopranoTTS:
         threads: int | None = None,
         *,
         stages: Stages | None = None,
+        draft: str | Path | None = None,
         verify_weights: bool = True,
     ) -> None:
         folder = ModelFolder.open(model)
@@ -142,6 +147,10 @@ class SopranoTTS:
             )
             shared = shared_stages(opened, folder.path)
             stages = with_own_stages(shared, opened, folder.path)
+            own_draft = open_draft(draft, folder, opened, backend, threads)
+            stages = replace(stages, draft=own_draft)
+        elif draft is not None:
+            raise ValueError("draft is a part of the stages that are given")
         self.stages = stages
 
     @property

@@ -35,10 +35,11 @@ SOPRANO_LAYERS = (
     {"audio", "onnx_graphs", "reference", "tokenizer"},
     {"backends"},
     {"stages"},
-    {"generate"},
+    {"drafting", "export"},
+    {"draft_models", "generate"},
     {"streaming"},
     {"synthesis"},
-    {"bench", "export"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 )

@@ -289,3 +289,20 @@ class LengthsOfTheCallerAreKept(Wrapper):
         output = self.inner.prefill(ids, lengths)
         output.state.lengths = lengths
         return output
+
+
+@fault(CACHE, "CA-10", with_backend)
+class RejectedColumnsKept(Wrapper):
+    """The KV-cache columns of ids that are taken back stay."""
+
+    def truncate(self, state: Any, lengths: Any) -> Any:
+        return self.inner.select(state, range(len(lengths)))
+
+
+@fault(CACHE, "CA-09", with_backend, hard=True)
+class PaddingOfShorterRowsRead(Wrapper):
+    """Rows with fewer ids than others keep the padding ids in their KV cache."""
+
+    def verify(self, ids: Any, lengths: Any, state: Any) -> Any:
+        real = np.arange(ids.shape[1]) < np.asarray(lengths)[:, None]
+        return self.inner.verify(np.where(real, ids, 0), np.full_like(lengths, ids.shape[1]), state)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+import soprano.synthesis
 from conformance.faults.fault import BATCHING, HIDDEN, LOOP, STREAMING, SYNTHESIS, fault
 from conformance.faults.hidden_states import with_tokens_changed
+from conformance.faults.network_hooks import patch
 from conformance.faults.plant import (
     Wrapper,
     as_stage,
@@ -21,6 +24,7 @@ from conformance.faults.plant import (
 )
 from conformance.subject import Subject
 from soprano.audio import Audio, AudioChunk
+from soprano.drafting import Agreement, Drafter
 from soprano.generate import Generation, Prompt, Token, advance, generate
 from soprano.sampling import uniforms
 from soprano.stages import Stages
@@ -225,3 +229,79 @@ def stream_numbers_every_sentence_zero(stages: Stages) -> Stages:
     return replace(
         stages, uniforms=lambda seed, sentence, attempt: stages.uniforms(seed, 0, attempt)
     )
+
+
+def with_drafter(subject: Subject, drafter: Callable[..., Drafter]) -> Subject:
+    return with_stages(subject, generate=partial(generate, drafter=drafter))
+
+
+def place_in_draft(generation: Generation) -> tuple[list[int], int]:
+    """The drafted ids, and the index among them of the last id of the utterance."""
+    drafter = generation.drafter
+    if drafter is None:
+        return [], 0
+    return drafter.drafted, len(generation.known) - 1 - drafter.before
+
+
+@fault(LOOP, "GE-19 GE-20", with_advance, hard=True)
+def rejected_id_is_drawn_again(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
+    """The first id that differs from the draft is drawn again, with the next draw."""
+    token = advance(stages, generation, logits, hidden)
+    drafted, place = place_in_draft(generation)
+    if token.id is None or place >= len(drafted) or drafted[place] == token.id:
+        return token
+    generation.ids.pop()
+    return advance(stages, generation, logits, hidden)
+
+
+@fault(LOOP, "GE-19", with_advance, hard=True)
+def hidden_states_of_the_draft(
+    stages: Stages, generation: Generation, logits: Any, hidden: Any
+) -> Token:
+    """Accepted ids are passed on with the hidden states of the draft."""
+    token = advance(stages, generation, logits, hidden)
+    drafted, place = place_in_draft(generation)
+    if token.id is None or stages.draft is None or place >= len(drafted):
+        return token
+    known = np.array([generation.known[:-1]])
+    output = stages.draft.prefill(known, np.array([known.shape[1]]))
+    return replace(token, hidden=output.hidden[0])
+
+
+@fault(LOOP, "GE-19 GE-20", hard=True)
+def bonus_token_without_its_state(subject: Subject) -> Subject:
+    """The id after a draft that was accepted has the hidden state of the last drafted id."""
+    last: dict[int, Any] = {}
+
+    def faulty(stages: Stages, generation: Generation, logits: Any, hidden: Any) -> Token:
+        token = advance(stages, generation, logits, hidden)
+        drafted, place = place_in_draft(generation)
+        if token.id is not None and drafted and place == len(drafted):
+            token = replace(token, hidden=last[generation.index])
+        last[generation.index] = hidden
+        return token
+
+    return with_advance(subject, faulty)
+
+
+@fault(LOOP, "GE-21", with_drafter)
+class AgreementForgotten(Drafter):
+    """The number of drafted ids does not follow from how many were accepted."""
+
+    def propose(self, *arguments: Any) -> list[int]:
+        self.agreement = Agreement()
+        return super().propose(*arguments)
+
+
+@fault(SYNTHESIS, "SY-24")
+def draft_of_the_folder_ignored(subject: Subject) -> Subject:
+    """A draft is used only if it is named."""
+    inner = soprano.synthesis.open_draft
+
+    def faulty(draft: Any, *arguments: Any) -> Any:
+        return None if draft is None else inner(draft, *arguments)
+
+    patch("open_draft", faulty, soprano.synthesis)
+    return subject

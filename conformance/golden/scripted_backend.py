@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from soprano.backends import Attestation, Capabilities, Float32, Int64, Output
 from soprano.backends.base import State
+from soprano.backends.protocol import Verified
 from soprano.config import DecoderConfig, LanguageModelConfig, ModelConfig
 
 Ids = tuple[int, ...]
@@ -74,6 +75,29 @@ class ScriptedBackend:
         cache = state.consume().cache
         return self._output([(*row, i) for row, i in zip(cache, ids.tolist(), strict=True)])
 
+    def verify(self, ids: Int64, lengths: Int64, state: State) -> Verified:
+        assert self.capabilities.verify
+        assert ids.dtype == lengths.dtype == np.int64
+        assert lengths.shape == ids.shape[:1]
+        assert 1 <= lengths.min() <= lengths.max() == ids.shape[1]
+        cache, outputs = state.consume().cache, []
+        for column in range(ids.shape[1]):
+            # Padding is read too; no output of it may be used.
+            cache = [(*row, i) for row, i in zip(cache, ids[:, column].tolist(), strict=True)]
+            outputs.append(self._outputs_of(cache, lengths > column))
+        logits, hidden = (np.stack(each, axis=1) for each in zip(*outputs, strict=True))
+        self.batch_sizes.append(len(cache))
+        excess = ids.shape[1] - lengths
+        cache = [row[: len(row) - int(n)] for row, n in zip(cache, excess, strict=True)]
+        return Verified(logits, hidden, _state(cache))
+
+    def truncate(self, state: State, lengths: Int64) -> State:
+        assert self.capabilities.verify
+        assert lengths.dtype == np.int64
+        cache = state.consume().cache
+        assert all(1 <= n <= len(row) for row, n in zip(cache, lengths, strict=True))
+        return _state([row[:n] for row, n in zip(cache, lengths.tolist(), strict=True)])
+
     def fork(self, state: State) -> State:
         assert not state.consumed
         assert self.capabilities.fork
@@ -99,11 +123,18 @@ class ScriptedBackend:
         most = self.capabilities.max_length
         assert most is None or all(len(ids) <= most for ids in cache)
         self.batch_sizes.append(len(cache))
-        logits = np.array([self._script(ids) for ids in cache], np.float32)
-        hidden = np.stack([hidden_after(ids) for ids in cache])
+        return Output(*self._outputs_of(cache, [True] * len(cache)), _state(cache))
+
+    def _outputs_of(self, cache: list[Ids], real: Iterable[bool]) -> tuple[Float32, Float32]:
+        """Logits and hidden states after the ids of each row; NaN where it has read padding."""
+        logits = np.full((len(cache), VOCABULARY), np.nan, np.float32)
+        hidden = np.full((len(cache), CONFIG.language_model.hidden_size), np.nan, np.float32)
+        for row, (ids, own) in enumerate(zip(cache, real, strict=True)):
+            if own:
+                logits[row], hidden[row] = self._script(ids), hidden_after(ids)
         for values in (logits, hidden):
             values.flags.writeable = False  # a caller that writes into them gets an error
-        return Output(logits, hidden, _state(cache))
+        return logits, hidden
 
 
 def _state(cache: list[Ids]) -> State:

@@ -20,6 +20,8 @@ from soprano.backends.protocol import OptionalStages as OptionalStages
 from soprano.backends.protocol import Output as Output
 from soprano.backends.protocol import Spoken as Spoken
 from soprano.backends.protocol import SynthesisResult as SynthesisResult
+from soprano.backends.protocol import Verified as Verified
+from soprano.backends.protocol import VerifyingBackend as VerifyingBackend
 from soprano.checkpoint.folder import ModelFolder
 from soprano.errors import BackendError, MissingExtraError
 

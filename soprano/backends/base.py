@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from soprano.backends.protocol import (
     Float32,
     Int64,
     Output,
+    Verified,
 )
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import ModelConfig
@@ -93,6 +94,14 @@ class CachePolicy(Protocol):
     def join(self, network: Any, first: Any, second: Any) -> State: ...
 
 
+class VerifyingPolicy(CachePolicy, Protocol):
+    """A policy of a backend that declares `verify`."""
+
+    def verify(self, network: Any, ids: Int64, lengths: Int64, state: Any) -> Verified: ...
+
+    def truncate(self, network: Any, state: Any, lengths: Int64) -> State: ...
+
+
 class ComposedBackend:
     """The backend protocol around a network and a KV-cache policy."""
 
@@ -121,6 +130,10 @@ class ComposedBackend:
         return self.network.attest()
 
     def prefill(self, ids: Int64, lengths: Int64) -> Output:
+        return self.cache.prefill(self.network, *self._checked_ids(ids, lengths))
+
+    def _checked_ids(self, ids: Int64, lengths: Int64) -> tuple[Int64, Int64]:
+        """Zero-padded ids, without columns that no row uses, and lengths."""
         # The state keeps the lengths: a copy, since the caller may write into its own array.
         ids, lengths = np.asarray(ids, np.int64), np.array(lengths, np.int64)
         if ids.ndim != 2 or lengths.shape != ids.shape[:1]:
@@ -131,8 +144,7 @@ class ComposedBackend:
             raise ValueError(f"lengths must be 1 to {ids.shape[1]}, got {lengths.tolist()}")
         real = np.arange(ids.shape[1]) < lengths[:, None]
         self._check_vocabulary(ids[real])
-        used = np.where(real, ids, 0)[:, : lengths.max()]  # without columns that no row uses
-        return self.cache.prefill(self.network, used, lengths)
+        return np.where(real, ids, 0)[:, : lengths.max()], lengths
 
     def step(self, ids: Int64, state: Any) -> Output:
         ids = np.array(ids, np.int64)  # a copy: PyTorch reads no reversed arrays
@@ -140,6 +152,28 @@ class ComposedBackend:
             raise ValueError(f"ids must be {state.lengths.shape}, one a row, got {ids.shape}")
         self._check_vocabulary(ids)
         return self.cache.step(self.network, ids, state.consume())
+
+    def verify(self, ids: Int64, lengths: Int64, state: Any) -> Verified:
+        ids, lengths = self._checked_ids(ids, lengths)
+        if lengths.shape != state.lengths.shape:
+            raise ValueError(f"lengths must be {state.lengths.shape}, got {lengths.shape}")
+        return self._verifying.verify(self.network, ids, lengths, state.consume())
+
+    def truncate(self, state: Any, lengths: Int64) -> Any:
+        lengths = np.array(lengths, np.int64)
+        if lengths.shape != state.lengths.shape:
+            raise ValueError(f"lengths must be {state.lengths.shape}, got {lengths.shape}")
+        if not (lengths >= 1).all() or not (lengths <= state.lengths).all():
+            raise ValueError(
+                f"lengths must be 1 to {state.lengths.tolist()}, got {lengths.tolist()}"
+            )
+        return self._verifying.truncate(self.network, state.consume(), lengths)
+
+    @property
+    def _verifying(self) -> VerifyingPolicy:
+        if not self.capabilities.verify:
+            raise BackendError(f"{self.name} does not declare verify")
+        return cast(VerifyingPolicy, self.cache)
 
     def _check_vocabulary(self, ids: Int64) -> None:
         size = self.config.language_model.vocab_size

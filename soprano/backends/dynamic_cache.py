@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from soprano.backends.base import Network, State
-from soprano.backends.protocol import Float32, Int64, Output
+from soprano.backends.protocol import Float32, Int64, Output, Verified
+
+MOST_UNUSED = 64  # columns that no row uses any more, before they are removed
 
 Bool = npt.NDArray[np.bool_]
 
@@ -61,6 +63,24 @@ class DynamicCache:
         mask = np.pad(state.mask, ((0, 0), (0, 1)), constant_values=True)
         grown = DynamicCacheState(state.cache, state.lengths + 1, mask)
         return self.advance(network, ids[:, None], state.lengths[:, None], grown)
+
+    def verify(
+        self, network: DynamicCacheNetwork, ids: Int64, lengths: Int64, state: DynamicCacheState
+    ) -> Verified:
+        new = np.arange(ids.shape[1])
+        mask = np.concatenate([state.mask, new < lengths[:, None]], axis=1)
+        positions = state.lengths[:, None] + new
+        logits, hidden, cache = network.run(ids, mask.astype(np.int64), positions, state.cache)
+        return Verified(logits, hidden, DynamicCacheState(cache, state.lengths + lengths, mask))
+
+    def truncate(
+        self, network: DynamicCacheNetwork, state: DynamicCacheState, lengths: Int64
+    ) -> DynamicCacheState:
+        mask = state.mask & (np.cumsum(state.mask, axis=1) <= lengths[:, None])
+        kept = DynamicCacheState(state.cache, lengths, mask)
+        if np.count_nonzero(~mask.any(axis=0)) > MOST_UNUSED:
+            return self.select(network, kept, np.arange(len(lengths)))
+        return kept
 
     def advance(
         self, network: DynamicCacheNetwork, ids: Int64, positions: Int64, state: DynamicCacheState

@@ -13,7 +13,7 @@ from soprano.backends.base import ComposedBackend, naming, network_files, requir
 from soprano.backends.onnx_community import CommunityOnnxBackend
 from soprano.backends.onnx_session import OnnxNetwork
 from soprano.backends.onnx_standard import StandardOnnxBackend
-from soprano.backends.protocol import Backend, Capabilities, Float32, Int64
+from soprano.backends.protocol import Backend, Capabilities, Float32, Int64, Verified
 from soprano.backends.static_cache import StaticCache
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import LanguageModelConfig
@@ -46,7 +46,9 @@ class OnnxBackend(ComposedBackend):
     ) -> None:
         require_precision(precision, folder.precision, "onnx_cpu")
         network = FusedOnnxNetwork(folder, threads)
-        capabilities = Capabilities(precision, folder.activations("onnx"))
+        capabilities = Capabilities(
+            precision, folder.activations("onnx"), verify=network.chooses_outputs
+        )
         super().__init__("onnx_cpu", network, StaticCache(), folder.config, capabilities)
 
 
@@ -59,19 +61,43 @@ class FusedOnnxNetwork(OnnxNetwork):
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         super().__init__(folder, threads)
         self._rotary = rotary_tables(self.config, 0)
+        session = self._sessions.get(LANGUAGE_MODEL)
+        # Graphs of older bundles have outputs only after the last id of each row.
+        self.chooses_outputs = session is not None and len(session.get_outputs()[0].shape) == 3
 
     def run(
         self, ids: Int64, last: Int64, lengths: Int64, cache: BoundCache
     ) -> tuple[Float32, Float32]:
+        logits, hidden = self._run(ids, last[:, None], lengths, cache)
+        return logits[:, 0], hidden[:, 0]
+
+    def run_each(self, ids: Int64, new: Int64, lengths: Int64, cache: BoundCache) -> Verified:
+        model = self.config
+        logits = np.zeros((*ids.shape, model.vocab_size), np.float32)
+        hidden = np.zeros((*ids.shape, model.hidden_size), np.float32)
+        # The runtime's attention reads several ids after earlier ones only of one row.
+        for row, count in enumerate(new):
+            own, columns = ids[row : row + 1, :count], np.arange(count)[None]
+            outputs = self._run(own, columns, lengths[row : row + 1], cache.row(row))
+            logits[row, :count], hidden[row, :count] = (output[0] for output in outputs)
+        return Verified(logits, hidden, None)
+
+    def _run(
+        self, ids: Int64, columns: Int64, lengths: Int64, cache: BoundCache
+    ) -> tuple[Float32, Float32]:
+        """Logits (B, N, V) and hidden states (B, N, H) after the ids in `columns` (B, N)."""
         rotary, total = self._rotary, int(lengths.max())
         if total > len(rotary[0]):
             # Threads that share the network may replace each other's tables, never change them.
             rotary = self._rotary = rotary_tables(self.config, 2 * total)
         with naming(self.failure):
-            return cache.run(ids, last, lengths, rotary)
+            return cache.run(ids, columns, lengths, rotary)
 
     def empty_cache(self, batch: int, capacity: int) -> BoundCache:
-        return BoundCache(self.language_model, self.config, batch, capacity)
+        config = self.config
+        shape = (batch, config.num_key_value_heads, capacity, padded_head(config))
+        arrays = [np.zeros(shape, np.float32) for _ in range(2 * config.num_hidden_layers)]
+        return BoundCache(self.language_model, config, arrays)
 
     def read_cache(self, cache: BoundCache) -> list[Float32]:
         return cache.arrays
@@ -84,37 +110,51 @@ class BoundCache:
     """
 
     def __init__(
-        self,
-        session: ort.InferenceSession,
-        config: LanguageModelConfig,
-        batch: int,
-        capacity: int,
+        self, session: ort.InferenceSession, config: LanguageModelConfig, arrays: list[Float32]
     ) -> None:
-        shape = (batch, config.num_key_value_heads, capacity, padded_head(config))
-        names = cache_names(config.num_hidden_layers)
-        self.arrays = [np.zeros(shape, np.float32) for _ in names]
-        self._session, self._binding = session, session.io_binding()
+        self.arrays = arrays
+        self._session, self._config, self._binding = session, config, session.io_binding()
         self._inputs: dict[str, npt.NDArray[Any]] = {}
-        self._logits = np.empty((batch, config.vocab_size), np.float32)
-        self._hidden = np.empty((batch, config.hidden_size), np.float32)
-        for (past, present), array in zip(names, self.arrays, strict=True):
+        self._outputs: list[Float32] = []  # logits and hidden states
+        self._rows: dict[int, BoundCache] = {}
+        names = cache_names(config.num_hidden_layers)
+        for (past, present), array in zip(names, arrays, strict=True):
             _bind(self._binding.bind_input, past, array)
             _bind(self._binding.bind_output, present, array)
-        _bind(self._binding.bind_output, "logits", self._logits)
-        _bind(self._binding.bind_output, "last_hidden_state", self._hidden)
+
+    def row(self, row: int) -> BoundCache:
+        """One row, in the same memory."""
+        if len(self.arrays[0]) == 1:
+            return self
+        if row not in self._rows:
+            arrays = [array[row : row + 1] for array in self.arrays]
+            self._rows[row] = BoundCache(self._session, self._config, arrays)
+        return self._rows[row]
 
     def run(
-        self, ids: Int64, last: Int64, lengths: Int64, rotary: tuple[Float32, Float32]
+        self, ids: Int64, columns: Int64, lengths: Int64, rotary: tuple[Float32, Float32]
     ) -> tuple[Float32, Float32]:
+        """Logits (B, N, V) and hidden states (B, N, H) after the ids in `columns` (B, N)."""
+        self._bind_outputs(*columns.shape)
         self._write("input_ids", ids)
-        self._write("last_columns", last[:, None, None])
+        self._write("last_columns", columns[:, :, None])
         self._write("row_lengths", (lengths - 1).astype(np.int32))
         self._write("total_length", np.array(lengths.max(), np.int32))
         for name, table in zip(("cos", "sin"), rotary, strict=True):
             if self._inputs.get(name) is not table:
                 self._bind_input(name, table)
         self._session.run_with_iobinding(self._binding)
-        return self._logits.copy(), self._hidden.copy()
+        logits, hidden = (values.copy() for values in self._outputs)
+        return logits, hidden
+
+    def _bind_outputs(self, batch: int, count: int) -> None:
+        if self._outputs and self._outputs[0].shape[1] == count:
+            return
+        sizes = {"logits": self._config.vocab_size, "last_hidden_state": self._config.hidden_size}
+        self._outputs = [np.empty((batch, count, size), np.float32) for size in sizes.values()]
+        each = len(self._session.get_outputs()[0].shape) == 3
+        for name, values in zip(sizes, self._outputs, strict=True):
+            _bind(self._binding.bind_output, name, values if each else values[:, 0])
 
     def _write(self, name: str, values: npt.NDArray[Any]) -> None:
         bound = self._inputs.get(name)

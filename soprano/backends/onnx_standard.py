@@ -29,7 +29,7 @@ class StandardOnnxBackend(ComposedBackend):
     ) -> None:
         require_precision(precision, folder.precision, "onnx_standard")
         network = StandardOnnxNetwork(folder, threads)
-        capabilities = Capabilities(precision, folder.activations("onnx"))
+        capabilities = Capabilities(precision, folder.activations("onnx"), verify=True)
         super().__init__("onnx_standard", network, DynamicCache(), folder.config, capabilities)
 
 

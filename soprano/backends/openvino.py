@@ -64,7 +64,7 @@ class OpenVinoBackend(ComposedBackend):
     ) -> None:
         require_precision(precision, folder.precision, "openvino_cpu")
         network = OpenVinoNetwork(folder, threads)
-        capabilities = Capabilities(precision, folder.activations("openvino"))
+        capabilities = Capabilities(precision, folder.activations("openvino"), verify=True)
         super().__init__("openvino_cpu", network, DynamicCache(), folder.config, capabilities)
 
 

@@ -33,6 +33,14 @@ class Output(NamedTuple):
     state: Any  # holds the KV cache; its type is the backend's own
 
 
+class Verified(NamedTuple):
+    """The language model's output after each of several ids; values after padding are arbitrary."""
+
+    logits: Float32  # (B, T, V)
+    hidden: Float32  # (B, T, H), after the final norm
+    state: Any
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend declares that it supports; only what is declared is asked of it."""
@@ -47,6 +55,7 @@ class Capabilities:
     threads: bool = True  # calls from several threads at the same time
     uniforms: bool = True  # its own sampler and loops use the uniforms given; else greedy only
     language_model: bool = True  # `prefill` and `step`
+    verify: bool = False  # `verify` and `truncate`, which self-speculation needs
     decoder: bool = True  # `decode` or `decode_audio`
     spectrum: bool = True  # `decode`; else only `decode_audio`
     layouts: tuple[str, ...] = ("bft2",)  # of its own `istft`: "bft2", "b2ft"
@@ -146,6 +155,29 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release what the runtime holds."""
+        ...
+
+
+class VerifyingBackend(Backend, Protocol):
+    """A backend that declares `verify`: several ids a row in one pass, which can be taken back."""
+
+    def verify(self, ids: Int64, lengths: Int64, state: Any) -> Verified:
+        """Read right-padded ids (B, T), of which `lengths` (B,) are real, at least one a row.
+
+        The outputs are those of one step for each id; the state is consumed.
+
+        Raises:
+            ValueError: an id is outside the vocabulary, or a shape or a length is wrong.
+            BackendError: the state was consumed before.
+        """
+        ...
+
+    def truncate(self, state: Any, lengths: Int64) -> Any:
+        """The rows as they were after their first `lengths` (B,) ids; the state is consumed.
+
+        Raises:
+            ValueError: a row has read fewer ids, or would keep none.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soprano.backends.base import ComposedBackend, network_files, require_precision
-from soprano.backends.protocol import Capabilities, Float32, Int64
+from soprano.backends.protocol import Capabilities, Float32, Int64, Verified
 from soprano.backends.pytorch_common import PyTorchNetwork, isolated, tensor
 from soprano.backends.static_cache import StaticCache
 from soprano.checkpoint.folder import ModelFolder
@@ -21,7 +21,7 @@ class PyTorchBackend(ComposedBackend):
     ) -> None:
         require_precision(precision, folder.precision, "pytorch")
         network = PackedNetwork(folder, threads)
-        capabilities = Capabilities(precision=precision)
+        capabilities = Capabilities(precision=precision, verify=True)
         super().__init__("pytorch", network, StaticCache(), folder.config, capabilities)
 
 
@@ -41,6 +41,12 @@ class PackedNetwork(PyTorchNetwork):
         inputs = tensor(ids), tensor(last), tensor(lengths)
         logits, hidden = self._language_model(*inputs, cache)
         return logits.numpy(), hidden.numpy()
+
+    @isolated
+    def run_each(self, ids: Int64, new: Int64, lengths: Int64, cache: StaticBuffers) -> Verified:
+        inputs = tensor(ids), tensor(new - 1), tensor(lengths)
+        logits, hidden = self._language_model.each(*inputs, cache)
+        return Verified(logits.numpy(), hidden.numpy(), None)
 
     @isolated
     def empty_cache(self, batch: int, capacity: int) -> StaticBuffers:

@@ -24,7 +24,7 @@ class PyTorchReferenceBackend(ComposedBackend):
     ) -> None:
         require_precision(precision, folder.precision, "pytorch_reference")
         network = ReferenceNetwork(folder, threads)
-        capabilities = Capabilities(precision=precision)
+        capabilities = Capabilities(precision=precision, verify=True)
         super().__init__("pytorch_reference", network, DynamicCache(), folder.config, capabilities)
 
 

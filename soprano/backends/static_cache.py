@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from soprano.backends.base import Network, State
-from soprano.backends.protocol import Float32, Int64, Output
+from soprano.backends.protocol import Float32, Int64, Output, Verified
 
 LEAST_CAPACITY = 128
 
@@ -25,6 +25,13 @@ class StaticCacheNetwork(Network, Protocol):
         """Logits (B, V) and hidden states (B, H) after id `last` (B,) of each row of ids (B, T).
 
         `lengths` (B,) count all real ids of each row, these included.
+        """
+        ...
+
+    def run_each(self, ids: Int64, new: Int64, lengths: Int64, cache: Any) -> Verified:
+        """Logits (B, T, V) and hidden states (B, T, H) after each id; the state is None.
+
+        Of ids (B, T), `new` (B,) are real; the cache has room for all.
         """
         ...
 
@@ -59,6 +66,22 @@ class StaticCache:
             state = self._copy(network, [(state, _every_row(state))], 2 * state.capacity)
         following = StaticCacheState(state.cache, state.lengths + 1, state.capacity)
         return self.advance(network, ids[:, None], np.zeros_like(ids), following)
+
+    def verify(
+        self, network: StaticCacheNetwork, ids: Int64, lengths: Int64, state: StaticCacheState
+    ) -> Verified:
+        needed = int(state.lengths.max()) + ids.shape[1]
+        if needed > state.capacity:
+            capacity = max(2 * state.capacity, 1 << needed.bit_length())
+            state = self._copy(network, [(state, _every_row(state))], capacity)
+        following = StaticCacheState(state.cache, state.lengths + lengths, state.capacity)
+        outputs = network.run_each(ids, lengths, following.lengths, state.cache)
+        return outputs._replace(state=following)
+
+    def truncate(
+        self, network: StaticCacheNetwork, state: StaticCacheState, lengths: Int64
+    ) -> StaticCacheState:
+        return StaticCacheState(state.cache, lengths, state.capacity)
 
     def advance(
         self, network: StaticCacheNetwork, ids: Int64, last: Int64, state: StaticCacheState

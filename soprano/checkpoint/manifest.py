@@ -18,6 +18,7 @@ from soprano.errors import ModelError
 from soprano.regular_files import open_regular, size_of
 
 NAME = "manifest.json"
+DRAFT = "draft"  # folder of a bundle with another one, which has a manifest of its own
 SCHEMA_VERSION = 1
 
 _HASH = re.compile("[0-9a-f]{64}")
@@ -109,7 +110,7 @@ def _compare(path: Path, entry: Mapping[str, Any], weights: bool) -> None:
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a bundle by their names in the manifest; folders that are links are entered."""
     for path in folder.iterdir():
-        if path.name == NAME or _FOREIGN.fullmatch(path.name):
+        if path.name in (NAME, DRAFT) or _FOREIGN.fullmatch(path.name):
             continue
         if path.is_dir():
             for inner in path.iterdir():

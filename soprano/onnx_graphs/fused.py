@@ -4,7 +4,7 @@ It computes what the standard graph computes, with contrib operators of the runt
 (com.microsoft: GroupQueryAttention, SkipSimplifiedLayerNormalization, FusedMatMul, QuickGelu).
 The KV cache is a buffer of fixed capacity, one tensor that is both input and output: columns
 0 to length - 1 of row b are real, the rest is never read.
-Only the hidden state after each row's last id reaches the output.
+Only the hidden states after chosen ids of each row reach the output.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ CONTRIB = "com.microsoft"
 
 
 def fused_language_model_graph(config: LanguageModelConfig, weights: Weights) -> onnx.ModelProto:
-    """`input_ids` (B, T) and cache buffers -> `logits` (B, V) and `last_hidden_state` (B, H).
+    """`input_ids` (B, T) and caches -> `logits` (B, N, V) and `last_hidden_state` (B, N, H).
 
-    `last_columns` (B, 1, 1) is the index of each row's last id among the T, `row_lengths` (B,) the
-    number of all its ids minus one, and `total_length` the largest of these plus one.
+    `last_columns` (B, N, 1) are the indices of the N ids among the T after which each row has
+    outputs, `row_lengths` (B,) the number of all its ids minus one, and `total_length` the largest
+    of these plus one. With past ids, more than one new id is read only if B is 1.
     `cos` and `sin` are the rotary embedding of positions from 0.
     """
     g = Graph("lm_step_fused", weights)
     ids = g.input("input_ids", INT64, ["batch", "new"])
-    last = g.input("last_columns", INT64, ["batch", 1, 1])
+    last = g.input("last_columns", INT64, ["batch", "outputs", 1])
     attention_inputs = [
         g.input("row_lengths", INT32, ["batch"]),
         g.input("total_length", INT32, []),
@@ -54,15 +55,17 @@ def fused_language_model_graph(config: LanguageModelConfig, weights: Weights) ->
             attended, x = (
                 g.op("GatherND", value, last, name=f"{prefix}.last.{kind}", batch_dims=1)
                 for kind, value in (("mixed", attended), ("residual", x))
-            )  # (B, 1, H)
+            )  # (B, N, H)
         added = output_projection(g, attended, f"{prefix}.self_attn", config)
         normed, x = skip_norm(g, x, added, f"{prefix}.post_attention_layernorm", config)
         added = mlp(g, normed, f"{prefix}.mlp")
-    normed, _ = skip_norm(g, x, added, "model.norm", config)
-    hidden = g.op("Squeeze", normed, g.constant([1]), name="last.state")  # (B, H)
+    hidden, _ = skip_norm(g, x, added, "model.norm", config)
     head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
-    g.output("logits", FLOAT, ["batch", config.vocab_size], matmul(g, hidden, [head], "head"))
-    g.output("last_hidden_state", FLOAT, ["batch", config.hidden_size], hidden)
+    for name, size, value in (
+        ("logits", config.vocab_size, matmul(g, hidden, [head], "head")),
+        ("last_hidden_state", config.hidden_size, hidden),
+    ):
+        g.output(name, FLOAT, ["batch", "outputs", size], value)
     for (_, name), value in zip(names, present, strict=True):
         # No copy in between: the runtime must detect that it writes into the input's buffer.
         g.rename(value, name, FLOAT, buffer)

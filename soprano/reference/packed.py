@@ -88,12 +88,24 @@ class PackedLanguageModel:
 
         `lengths` (B,) count all ids of each row, these included; the cache is written in place.
         """
+        x = self._run(ids, last, lengths, cache)
+        hidden = self._norm(x[_arange(len(ids), ids), last])
+        return hidden @ self._head, hidden
+
+    def each(
+        self, ids: Tensor, last: Tensor, lengths: Tensor, cache: StaticBuffers
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, T, V) and hidden states (B, T, H) after each of the ids."""
+        hidden = self._norm(self._run(ids, last, lengths, cache))
+        return hidden @ self._head, hidden
+
+    def _run(self, ids: Tensor, last: Tensor, lengths: Tensor, cache: StaticBuffers) -> Tensor:
+        """(B, T, H), before the final norm."""
         x = functional.embedding(ids, self._embedding)
         columns = self._columns(ids, last, lengths)
         for layer, past in zip(self._layers, cache, strict=True):
             x = layer(x, columns, past)
-        hidden = self._norm(x[_arange(len(ids), ids), last])
-        return hidden @ self._head, hidden
+        return x
 
     def _columns(self, ids: Tensor, last: Tensor, lengths: Tensor) -> Columns:
         new, total = ids.shape[1], int(lengths.max())
@@ -113,10 +125,11 @@ def _arange(size: int, like: Tensor) -> Tensor:
 
 def _write(buffer: Tensor, new: Tensor, columns: Columns) -> None:
     """New keys or values (B, KV, T, D) into their columns."""
-    if new.shape[2] > 1:  # a prompt begins at the first column
-        buffer[:, :, : new.shape[2]] = new
+    if new.shape[2] == columns.total:  # a prompt begins at the first column
+        buffer[:, :, : columns.total] = new
     else:
-        buffer[_arange(len(new), new), :, columns.positions[:, 0]] = new[:, :, 0]
+        rows = _arange(len(new), new)[:, None]
+        buffer[rows, :, columns.positions] = new.transpose(1, 2)
 
 
 def _pack(modules: list[torch.nn.Linear]) -> Tensor:
