@@ -230,7 +230,7 @@ LATE_CHUNK = 0.25
 # eighth of the time. A loop that goes on to its end was measured at 80 %.
 AFTER_THE_END = 0.3
 
-# Threads that share the work, for each thread that is attested: a thread that hands its work over to
+# Threads that share the work, for each thread that is attested: one that hands its work over to
 # another one was measured at 1.1, two threads at 1.8 and more.
 THREADS = 1.5
 
