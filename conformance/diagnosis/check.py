@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from conformance.contract.reader import requirements
-from conformance.diagnosis import stage_probes
+from conformance.diagnosis import loop_probes, network_probes, text_and_sampler_probes
 from conformance.diagnosis.probes import PROBES, Probed, ask
 from conformance.diagnosis.replacement import (
     TEXTS,
@@ -35,7 +35,8 @@ PIPELINE = (
     "stream", "batches", "wav",
 )  # fmt: skip
 _WIDTH = 100
-assert set(STAGES) == set(PIPELINE), stage_probes
+_MODULES = text_and_sampler_probes, network_probes, loop_probes  # which define the probes
+assert set(STAGES) == set(PIPELINE), _MODULES
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The reference's logits are those after the compared ids, so every decision of an utterance is
 judged, also behind a tie. A difference is a tie if its margin lies within the error that the
-logits may have and, where the logits are known, within the error that was measured.
+logits may have and, where the logits are known, within the error that was measured, which must be
+within its limit.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ class Difference:
     error: float | None  # measured, in the unit of the margin; None if the logits are not known
     context: str  # the ids around it
     text: str = ""  # what is spoken
+    beyond: bool = False  # whether a logit is off by more than twice its limit
 
     @property
     def tie(self) -> bool:
         """Whether an error within the limits changes the decision."""
         measured = np.inf if self.error is None else self.error
+        if self.beyond:
+            return False
         return self.margin <= min(self.excused, measured * (1 + 1e-3) + 1e-12)
 
     def __str__(self) -> str:
@@ -124,15 +128,17 @@ def reanchored(
         decision = decide(reference[index], history, options, uniforms[index])
         found.expected_ties += chance_of_tie(decision.margin, scale, options.temperature)
         if chosen != decision.id:
-            measured = None
+            measured, beyond = None, False
             if actual is not None:
+                largest = float(np.abs(actual[index].astype(np.float64) - reference[index]).max())
+                beyond = largest > 2 * limit.worst
                 rows = actual[index], reference[index]
                 measured = _measured(*rows, history, options, (chosen, decision.id))
             margin = _between(reference[index], history, options, chosen, decision.id)
             found.differences.append(
                 Difference(
                     index, int(chosen), decision.id, decision.margin if margin is None else margin,
-                    excused, measured, _around(ids, index), text,
+                    excused, measured, _around(ids, index), text, beyond,
                 )
             )  # fmt: skip
     return found

@@ -23,6 +23,8 @@ from soprano.onnx_graphs.source import find_graph
 from soprano.onnx_graphs.writer import WIDENED
 
 BACKENDS = ("onnx_cpu", "openvino_cpu")
+# Samples are whole sequences without padding.
+NOT_SHOWN = ("language-model/padded-rows-become-nan",)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class _Golden:
 def network_faults() -> list[str]:
     """The faults that are planted with the hooks of networks."""
     stages = ("language model", "decoder", "hidden states")
-    return [f.id for f in catalogue().values() if f.stage.name in stages and not f.harmless]
+    faults = [f for f in catalogue().values() if f.stage.name in stages and not f.harmless]
+    return [fault.id for fault in faults if fault.id not in NOT_SHOWN]
 
 
 def _in_child(arguments: tuple[str, str]) -> Outcome | None:
@@ -161,7 +164,13 @@ def _in_child(arguments: tuple[str, str]) -> Outcome | None:
 
 def outcomes(names: list[str], backends: tuple[str, ...] = BACKENDS) -> Iterator[Outcome]:
     """Each fault in a process of its own."""
-    wanted = [(name, backend) for backend in backends for name in names]
+    known = catalogue()
+    wanted = [
+        (name, backend)
+        for backend in backends
+        for name in names
+        if backend in (known[name].backends or backends)
+    ]
     context = multiprocessing.get_context("fork")
     for arguments in wanted:
         with context.Pool(1) as pool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from conformance.diagnosis.check import check
+from conformance.diagnosis.check import check, replaced
 from conformance.diagnosis.commands import check as command
 from conformance.diagnosis.commands import replace as replace_command
 from conformance.diagnosis.subjects import UnknownSubjectError, Vectors, resolve
+from conformance.faults.plant import Wrapper, with_backend, with_stages
 from conformance.golden.packs import fixture_models
 from conformance.meta.conventions import conventions, is_named
+from conformance.oracle.istft_conventions import ISTFTS
+from conformance.oracle.sampler_conventions import SAMPLERS
 from conformance.subject import Subject
 from conformance.vectors.packs import export
 from soprano.export.bundle import export_bundle
@@ -109,3 +114,47 @@ def test_stage_replacement_is_a_command():
     assert result.exit_code == 0
     assert document["named"] == []
     assert 0 < document["error"] < 1e-5
+
+
+class Louder(Wrapper):
+    """A decoder whose spectra are a tenth of a percent too loud."""
+
+    def decode(self, hidden, lengths):
+        return self.inner.decode(hidden, lengths) * np.float32(1.001)
+
+
+class Shifted(Wrapper):
+    """A language model whose hidden states are off by a ten-thousandth."""
+
+    def prefill(self, ids, lengths):
+        output = self.inner.prefill(ids, lengths)
+        return output._replace(hidden=output.hidden + np.float32(1e-4))
+
+    def step(self, ids, state):
+        output = self.inner.step(ids, state)
+        return output._replace(hidden=output.hidden + np.float32(1e-4))
+
+
+FAULTS = {
+    "sampler": lambda subject: with_stages(subject, sample=SAMPLERS["no penalty"]),
+    "language model": lambda subject: with_backend(subject, Shifted),
+    "decoder": lambda subject: with_backend(subject, Louder),
+    "ISTFT": lambda subject: with_stages(subject, istft=ISTFTS["a symmetric window"]),
+    "tokenise": lambda subject: with_stages(subject, tokenize=lambda sentence: [3, 1, 60, 61, 2]),
+}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [*[(name,) for name in FAULTS], *itertools.combinations(FAULTS, 2)],
+    ids=" and ".join,
+)
+def test_stage_replacement_names_the_stages_that_are_wrong(stages):
+    subject = Subject()
+    for name in stages:
+        subject = FAULTS[name](subject)
+    found = replaced(subject, "onnx_cpu", MODELS["v11"], texts=["Why not 3?"])
+    assert sorted(found.named) == sorted(stages), found.lines()
+    assert abs(sum(c.share for c in found.contributions) - 1) < 1e-6
+    worst = max(found.contributions, key=lambda c: c.share)
+    assert worst.stage in stages

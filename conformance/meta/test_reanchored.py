@@ -17,6 +17,7 @@ from conformance.judging.compare import Limit
 from conformance.judging.judge import Judge
 from conformance.judging.reanchored import judge_reanchored, reanchored
 from conformance.judging.records import TestRecord
+from conformance.meta.defects import counted
 from conformance.oracle.sampler_conventions import SAMPLERS
 from conformance.subject import Subject
 from soprano.config import SamplingOptions
@@ -85,6 +86,12 @@ def test_a_wrong_sampler_has_defects():
     subject = with_stages(Subject(), sample=SAMPLERS["no penalty"])
     found = compare_utterances(Probed(subject, "onnx_cpu", V11, None), "greedy", 3).found
     assert found.defects
+
+
+def test_a_subtle_fault_of_the_language_model_has_defects():
+    ((_, count),) = counted(["language-model/one-layers-epsilon"])
+    assert isinstance(count, int), count
+    assert count > 0
 
 
 def test_generated_ids_are_a_command():
