@@ -82,8 +82,8 @@ def _by_backend(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
     groups: dict[str, list[str]] = {}
     for subject in run.document["results"]:
         groups.setdefault(backend_of(subject), []).append(subject)
-    # A backend's own stages, which have no model, and the shared ones.
-    yield from ((backend, tuple(sorted(own))) for backend, own in sorted(groups.items()))
+    for backend in sorted(groups, key=lambda name: (name == "shared", name)):
+        yield backend, tuple(sorted(groups[backend]))
 
 
 def backend_of(subject: str) -> str:
