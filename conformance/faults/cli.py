@@ -12,6 +12,8 @@ import click
 from conformance.faults import Fault, catalogue
 from conformance.faults import kill_matrix as matrix
 from conformance.faults.kill_matrix import Result
+from conformance.faults.plant import can_be_port
+from conformance.subject import Subject, open_in_process
 
 # Faults of stages that all backends share are planted on the first backend only.
 SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
@@ -63,6 +65,12 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first failure.")
+@click.option(
+    "--as-port",
+    is_flag=True,
+    help="Faults of networks, text, tokenizer, sampler and ISTFT, each as a Python port.",
+)
+@click.option("--in-process", is_flag=True, help="Such ports in the process of the suite.")
 @click.option("--resume", is_flag=True, help="Keep the results that the JSON file already has.")
 @click.option(
     "--checkout", type=click.Path(path_type=Path),
@@ -79,6 +87,8 @@ def faults(
     backends: Sequence[str],
     jobs: int,
     whole: bool,
+    as_port: bool,
+    in_process: bool,
     resume: bool,
     checkout: Path | None,
     output: Path,
@@ -95,6 +105,9 @@ def faults(
             aims = " ".join(fault.aims)
             click.echo(f"{fault.id:58} {aims:12} {kind:8} {fault.story}")
         return
+    port = (Subject(open_in_process) if in_process else Subject()) if as_port else None
+    if port:
+        wanted, backends = [fault for fault in wanted if can_be_port(fault)], backends[:1]
     document = output / "faults.json"
     results = matrix.read(document) if resume else []
     known = {(result.id, result.backend) for result in results}
@@ -104,7 +117,8 @@ def faults(
         length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         bar.update(len(results))
-        for result in matrix.run(waiting, jobs, output / "logs", whole=whole, checkout=checkout):
+        settings = {"whole": whole, "checkout": checkout, "port": port}
+        for result in matrix.run(waiting, jobs, output / "logs", **settings):
             results.append(result)
             matrix.write(document, results)
             bar.update(1)

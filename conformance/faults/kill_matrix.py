@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ from hypothesis import Phase, settings
 
 import soprano
 from conformance.contract import reader
+from conformance.faults import plant
 from conformance.faults.fault import FLOW, Fault
 from conformance.golden.packs import (
     Pack,
@@ -217,8 +218,14 @@ def run(
     *,
     whole: bool = False,
     checkout: Path | None = None,
+    port: Subject | None = None,
 ) -> Iterator[Result]:
-    """Judge each fault on its backend, `jobs` at a time; `whole`: also after the first failure."""
+    """Judge each fault on its backend, `jobs` at a time.
+
+    Args:
+        whole: also after the first failure.
+        port: how the fault is opened as a port of a third party; None plants it in the backend.
+    """
     if not wanted:
         return
     packs = warm_up(sorted({fault.model for fault, _ in wanted}))
@@ -239,7 +246,7 @@ def run(
             child = os.fork()
             if not child:
                 find = partial(modules_of, tests=tests, checkout=checkout)
-                _plant_and_run(fault, backend, packs, logs, find, whole=whole)
+                _plant_and_run(fault, backend, packs, logs, find, whole=whole, port=port)
             running[child] = (fault, backend)
         child, status, usage = os.wait4(-1, 0)
         fault, backend = running.pop(child)
@@ -285,9 +292,11 @@ def _plant_and_run(
     modules_of: Callable[[Sequence[str]], list[str]],
     *,
     whole: bool,
+    port: Subject | None,
 ) -> NoReturn:
     """In a forked process: plant, run, and end without the parent's cleanup."""
     status = 1
+    name = f"{plant.__name__}:{fault.id}" if port else backend
     folder = _folder(logs, fault, backend)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -298,7 +307,7 @@ def _plant_and_run(
     def judge(prefixes: Sequence[str], report: Path, *options: str) -> bool:
         modules = modules_of(prefixes)
         arguments = ["-p", "no:cacheprovider", "-q", "--tb=line", "--pyargs", *modules, *options]
-        arguments += ["--backend", backend, "--model", str(model), "--only-model"]
+        arguments += ["--backend", name, "--model", str(model), "--only-model"]
         arguments += [f"--report-dir={report}"]
         arguments += ["--threads", str(fault.threads)]
         arguments += [f"--requirement={prefix}" for prefix in prefixes]
@@ -308,7 +317,8 @@ def _plant_and_run(
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         model = next(path for path in packs if path.name == fault.model)
         with _quiet(str(folder / "log.txt")):
-            subject = fault.plant(Subject(find_pack=known_pack))
+            subject = replace(port or Subject(), find_pack=known_pack)
+            subject = subject if port else fault.plant(subject)
             ended = judge(fault.stage.reach, folder, *([] if whole else ["--exitfirst"]))
             failed = _red(folder / "conformance.json") if ended else set()
             rest = [aim for aim in fault.aims if aim not in failed]

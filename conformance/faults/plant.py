@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.subject import Subject
+from conformance.subject import Subject, open_in_process
 from soprano.audio import AudioChunk
 from soprano.backends import Backend
-from soprano.checkpoint.folder import locate
+from soprano.checkpoint.folder import ModelFolder, locate
 from soprano.generate import generate
 from soprano.stages import Stages
 from soprano.synthesis import SopranoTTS
@@ -131,3 +131,39 @@ def set_defaults(options: type, **values: Any) -> None:
     known = [field for field in fields(options) if field.default is not MISSING]
     defaults = tuple(values.get(field.name, field.default) for field in known)
     options.__init__.__defaults__ = defaults  # type: ignore[misc]
+
+
+PORT_STAGES = (
+    "text", "tokenizer", "sampler", "language model", "KV cache", "hidden states", "decoder",
+    "ISTFT", "runtime", "interleaving",
+)  # fmt: skip
+
+
+def can_be_port(fault: Any) -> bool:
+    """Whether a fault is in a part that a port provides."""
+    return fault.stage.name in PORT_STAGES
+
+
+def open_faulty(fault: Any, folder: ModelFolder, *, precision: str, threads: int | None) -> Any:
+    """`onnx_cpu` with a fault, as a backend with stages of its own."""
+    subject = fault.plant(Subject(open_in_process))
+    opened = Wrapper(subject.open_backend("onnx_cpu", folder.path, precision, threads))
+    stages = subject.stages_of(opened, folder.path)
+    vars(opened).update(
+        decode=stages.decode,
+        normalize=stages.normalize,
+        split=stages.split,
+        sample=stages.sample,
+        istft=stages.istft,
+        tokenize=subject.load_tokenizer,
+    )
+    return opened
+
+
+def __getattr__(name: str) -> Any:
+    """`conformance.faults.plant:STAGE/NAME` is a fault as a port of a third party."""
+    from conformance.faults import catalogue
+
+    if fault := catalogue().get(name):
+        return partial(open_faulty, fault)
+    raise AttributeError(name)

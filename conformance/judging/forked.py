@@ -6,11 +6,9 @@ processes of their own: the parent has no thread but those of the backend.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conformance.judging.alone import hand_over, open_channel, result_of
+from conformance.ports.process import PortProcessError
+
 FORKS = 8  # some runtimes hang only now and then
 SECONDS = 20  # for an answer: a hundred times what one takes
 PROMPT, TOKENS = 48, 256  # the decoder's work is divided among threads
-SAME, RAISES = "the outputs of its parent", "raises "
+SAME, RAISES, NONE = "the outputs of its parent", "raises ", "no answer"
 LIMIT = 1e-3  # largest relative difference from the parent's outputs
 
 Outputs = list[npt.NDArray[np.float32]]
@@ -39,11 +40,9 @@ def factory(name: str) -> str:
 def answers(backend: str, model: Path, precision: str) -> list[str]:
     """What each forked process answered, up to the first that did not answer."""
     arguments = [factory(backend), str(model), precision, str(SECONDS)]
-    command = [sys.executable, "-m", __name__, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {result.stderr}")
-    found: list[str] = json.loads(result.stdout.splitlines()[-1])
+    found = [str(answer) for answer in result_of(__name__, *arguments)]
+    if len(found) < FORKS and not (found and found[-1].startswith(NONE)):
+        raise PortProcessError(f"{len(found)} of {FORKS} forked processes answered")
     return found
 
 
@@ -79,8 +78,8 @@ def _fork(backend: Any, expected: Outputs, seconds: float) -> str:
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if answered:
-        return text or f"no answer: it ended with status {os.waitstatus_to_exitcode(status)}"
-    return f"no answer within {seconds:g} s"
+        return text or f"{NONE}: it ended with status {os.waitstatus_to_exitcode(status)}"
+    return f"{NONE} within {seconds:g} s"
 
 
 def _difference(actual: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
@@ -93,14 +92,14 @@ def _difference(actual: npt.NDArray[np.float32], expected: npt.NDArray[np.float3
 def _main(name: str, model: str, precision: str, seconds: str) -> None:
     from soprano.backends import open_backend
 
+    channel = open_channel()
     backend = open_backend(name, model, precision)
     expected, found = _outputs(backend), []
     for _ in range(FORKS):
         found.append(_fork(backend, expected, float(seconds)))
-        if found[-1].startswith("no answer"):
+        if found[-1].startswith(NONE):
             break
-    print(json.dumps(found), flush=True)
-    os._exit(0)  # a runtime's cleanup is not judged
+    hand_over(channel, found)
 
 
 if __name__ == "__main__":

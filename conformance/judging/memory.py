@@ -9,14 +9,14 @@ grows in a few parts only, and the median over all parts ignores it.
 from __future__ import annotations
 
 import ctypes
-import json
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
+
+from conformance.judging.alone import hand_over, open_channel, result_of
 
 STATUS = Path("/proc/self/status")  # Linux: VmRSS is the resident memory in KiB
 WORDS = "The road was long and nobody on it knew how far away the old harbour might have been"
@@ -41,11 +41,8 @@ def text(count: int, seed: int) -> str:
 
 def excess(backend: str, model: Path, precision: str) -> float:
     """KiB per sentence by which the process grows beyond its audio: the median over all parts."""
-    command = [sys.executable, "-m", "conformance.judging.memory", backend, str(model), precision]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {result.stderr}")
-    resident, audio = json.loads(result.stdout)
+    module = "conformance.judging.memory"
+    resident, audio = result_of(module, backend, str(model), precision)
     beyond = np.array(resident) - np.linspace(0, audio, len(resident))
     return float(np.median(beyond[PART:] - beyond[:-PART])) / PART / 1024
 
@@ -60,12 +57,13 @@ def _resident() -> int:
 def _measure(backend: str, model: str, precision: str) -> None:
     from soprano import SopranoTTS
 
+    channel = open_channel()
     voice = SopranoTTS(model, backend, precision, threads=1)
     infer = partial(voice.infer, batch_size=BATCH, max_new_tokens=TOKENS)
     infer(text(WARM, seed=0))
     resident: list[int] = []
     audio = infer(text(LONG, seed=1), progress=lambda *_: resident.append(_resident()))
-    print(json.dumps([resident, audio.samples.nbytes]))
+    hand_over(channel, [resident, audio.samples.nbytes])
 
 
 if __name__ == "__main__":

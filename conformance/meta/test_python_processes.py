@@ -123,6 +123,14 @@ def test_an_argument_that_is_kept_is_one_for_both_processes(probe):
     assert (array == 5).all()
 
 
+def test_a_returned_list_that_the_port_keeps_is_one_for_both_processes(probe):
+    found = probe.normalize("self.kept.append([1, 2]) or self.kept[0]")
+    found.append(3)
+    assert probe.normalize("self.kept[0] + [4]") == [1, 2, 3, 4]
+    probe.normalize("self.kept[0].clear() or self.kept[0].append(7)")
+    assert found == [7]
+
+
 def test_a_returned_array_that_is_written_later_changes(probe):
     first = probe.tap("own")
     probe.tap("overwrite", 3)

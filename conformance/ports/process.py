@@ -93,6 +93,7 @@ class PortProcess:
             raise PortProcessError(f"{command!r} cannot be started: {error}") from None
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self.released: deque[Any] = deque()  # handles of states that are no longer needed
+        self._closed_streams: set[int] = set()
         self._failure = ""  # why no further answer will come
         self._errors: deque[str] = deque(maxlen=20)  # last lines of stderr
         self._sending = threading.Lock()
@@ -146,6 +147,7 @@ class PortProcess:
                 yield message["chunk"]
             self._result(message, method)
         except GeneratorExit:
+            self._closed_streams.add(number)
             self.notify("cancel", {"id": number})
             raise
         finally:
@@ -251,9 +253,12 @@ class PortProcess:
                     message["blobs"] = [*self._blobs(message["sizes"])]
                 waiting = self._answers.get(message.get("id", -1))
                 if waiting is None:
-                    if isinstance(message.get("id"), int) and 0 < message["id"] <= self._count:
-                        continue  # of a stream that was closed, or a request given up
-                    raise WireError(f"an answer has the id {message.get('id')!r} of no request")
+                    number = message.get("id")
+                    if number in self._closed_streams:
+                        continue
+                    if isinstance(number, int) and 0 < number <= self._count:
+                        raise WireError(f"request {number} was answered twice")
+                    raise WireError(f"an answer has the id {number!r} of no request")
                 waiting.put(message)
         except (WireError, TypeError) as error:
             self._fail(str(error))

@@ -13,15 +13,17 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from conformance.ports import wire
-from conformance.ports.shared import Block, Content, Shared
+from conformance.ports.shared import Block, Content, Items, Shared
 from conformance.ports.values import Array, Decoder, Encoder, memory
 from soprano.backends import open_backend
 
@@ -95,6 +97,7 @@ class Server:
         except BaseException as error:  # whatever a port raises is an answer
             encoder = Encoder()
             answer["error"] = _description(error)
+        answer["returned lists"] = self._returned_lists(encoder)
         answer["lists"] = _changed_lists(given, encoder)
         answer["written"], answer["kept"] = self._arguments(given, encoder)
         answer["returned"] = self._results(encoder)
@@ -113,6 +116,17 @@ class Server:
                 self._shared.add(number, Block(entry[1], 0, len(data)), data)
                 kept.append([place, number])
         return written, kept
+
+    def _returned_lists(self, encoder: Encoder) -> list[Any]:
+        """Place and number of the returned lists that the port has kept."""
+        shared = []
+        for place in range(len(encoder.lists)):
+            # The list, and the argument of `getrefcount`.
+            if sys.getrefcount(encoder.lists[place]) > 2 and is_plain(encoder.lists[place]):
+                items, number = Items(encoder.lists[place]), next(self._shares)
+                self._shared.add(number, items, items.read())
+                shared.append([place, number])
+        return shared
 
     def _results(self, encoder: Encoder) -> list[Any]:
         """Place and number of the returned arrays that the port may still write."""
@@ -180,12 +194,16 @@ def may_be_written(arrays: list[Array], place: int) -> bool:
     return not own or sys.getrefcount(arrays[place].base) > 2
 
 
+def is_plain(items: list[Any]) -> bool:
+    return bool(items) and all(type(item) in (int, float, str) for item in items)
+
+
 def _changed_lists(given: Decoder, encoder: Encoder) -> list[Any]:
     """Place and items of the lists of numbers and strings that a call has changed."""
     found = [
         [place, encoder(items)]
         for place, (items, form) in enumerate(given.lists)
-        if all(type(item) in (int, float, str) for item in form) and items != form
+        if is_plain(form) and items != form
     ]
     given.lists.clear()  # they refer to arguments
     return found
@@ -243,11 +261,22 @@ class Threads:
     def run(self, thread: int) -> None:
         waiting = self._queues[thread]
         while message := waiting.get():
-            answer, blobs = self._server.answer(message)
+            sys.settrace(_interrupted if message.pop("interrupted", False) else None)
+            try:
+                answer, blobs = self._server.answer(message)
+            finally:
+                sys.settrace(None)
             if os.getpid() != self._process:
                 os._exit(1)  # a process that the port has forked, and that has returned
             self._channel.write(answer, blobs)
             del message, answer, blobs
+
+
+def _interrupted(frame: FrameType, event: str, value: Any) -> Any:
+    """Let another thread run after a line of Python code, as a law of concurrent calls does."""
+    if event == "line":
+        time.sleep(0)
+    return _interrupted
 
 
 def main(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Arrays that exist in both processes: what one process writes into them, the other sees.
+"""Arrays and lists that exist in both processes: what one process writes into them, the other sees.
 
 In one process a port may keep an array that it was given, or write one that it has returned.
 Between processes such arrays are compared with their bytes at the last message, and what has
@@ -7,6 +7,7 @@ changed is sent with the next one.
 
 from __future__ import annotations
 
+import json
 import threading
 import weakref
 from collections.abc import Sequence
@@ -53,6 +54,18 @@ class Content(NamedTuple):
             self.array[...] = flat.reshape(self.array.shape, order=self.order)
 
 
+class Items(NamedTuple):
+    """A list of numbers or strings."""
+
+    items: list[Any]
+
+    def read(self) -> bytes:
+        return json.dumps(self.items).encode()
+
+    def write(self, data: bytes) -> None:
+        self.items[:] = json.loads(data)
+
+
 class Weak(NamedTuple):
     """A block of an array that others hold."""
 
@@ -69,11 +82,11 @@ class Shared:
     """The arrays by number, with their bytes as both processes know them."""
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[Block | Content | Weak, bytes]] = {}
+        self._held: dict[int, tuple[Block | Content | Items | Weak, bytes]] = {}
         self._lock = threading.Lock()
         self.gone: list[int] = []  # numbers of arrays that nobody holds any more
 
-    def add(self, number: int, held: Block | Content | Weak, known: bytes) -> None:
+    def add(self, number: int, held: Block | Content | Items | Weak, known: bytes) -> None:
         with self._lock:
             self._held[number] = (held, known)
             if len(self._held) > MOST:
@@ -99,7 +112,7 @@ class Shared:
             for number, index in changes:
                 held, known = self._held.get(number, (None, b""))
                 block = held.block() if isinstance(held, Weak) else held
-                if held and block and len(blobs[index]) == len(known):
+                if held and block and (isinstance(block, Items) or len(blobs[index]) == len(known)):
                     block.write(blobs[index])
                     self._held[number] = (held, blobs[index])
 

@@ -213,7 +213,9 @@ class Decoder:
             array: Array = np.empty(shape, dtype, order=layout[0])
             owner = array
         else:
-            owner = np.empty(len(data), np.uint8)
+            size = np.dtype(dtype).itemsize
+            whole = len(data) % size == 0
+            owner = np.empty(len(data) // size, dtype) if whole else np.empty(len(data), np.uint8)
             strides, offset = layout
             array = np.ndarray(shape, dtype, owner, offset, strides)
         if array.dtype.kind not in f"{_NUMBERS}US" or len(data) != owner.nbytes:
