@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
-from soprano.errors import ModelError
+from soprano.errors import ModelError, shown
 
 # Constants of the family that no published file states.
 LAYER_NORM_EPS = 1e-6
@@ -42,7 +42,7 @@ def _require_numbers(config: object, where: str, names: Iterable[str]) -> None:
         if not 0 < value <= largest:
             kind = "above 0 and at most 1e12" if name == "rope_theta" else f"1 to {largest}"
             kind = "above 0 and at most 1" if name == "rms_norm_eps" else kind
-            raise ModelError(f"{where}{name} must be {kind}, got {value!r}")
+            raise ModelError(f"{where}{name} must be {kind}, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _require_range(name: str, value: float, low: float, high: float) -> None:
     kind = Integral if isinstance(low, int) else Real
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         whole = "a whole number, " if kind is Integral else ""
-        raise ValueError(f"{name} must be {whole}{low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be {whole}{low} to {high}, got {shown(value)}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ def one_line(text: object, longest: int = MAX_MESSAGE) -> str:
     return f"{line[:head]} ... {line[head + 5 - longest :]}"
 
 
+def shown(value: object) -> str:
+    """A value that a file states, as part of a message."""
+    return one_line(ascii(value) if isinstance(value, str) else repr(value), 60)
+
+
 def brief(error: BaseException) -> str:
     """A library's error as the end of a message: its text, or its type if it has none."""
     return one_line(error, 120) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from soprano.checkpoint.contents import missing, read_json, read_text
+from soprano.checkpoint.contents import missing, parsing, read_json, read_text
 from soprano.checkpoint.folder import locate
 from soprano.config import MAX_PROMPT_IDS, LanguageModelConfig
 from soprano.errors import ModelError
@@ -24,10 +24,11 @@ class Tokenizer:
         if not path.exists():
             raise missing(path.parent, path.name)
         try:
-            self.library = tokenizers.Tokenizer.from_str(read_text(path))
-        except Exception as error:  # the library raises bare Exception
+            with parsing("a tokenizer", path):
+                self.library = tokenizers.Tokenizer.from_str(read_text(path))
+        except ModelError:
             read_json(path)  # its error is clearer where the file is something else
-            raise ModelError(f"{path} is not a tokenizer: {error}") from None
+            raise
         # Published files contain padding and truncation settings of training batches.
         self.library.no_padding()
         self.library.no_truncation()
@@ -38,7 +39,7 @@ class Tokenizer:
     def _control(self, token: str) -> int:
         control = self.library.token_to_id(token)
         if control is None:
-            raise ModelError(f"tokenizer.json has no control token {token}")
+            raise ModelError(f"{self._path / 'tokenizer.json'} has no control token {token}")
         return int(control)
 
     def require_match(self, config: LanguageModelConfig) -> None:
@@ -47,6 +48,12 @@ class Tokenizer:
             raise ModelError(
                 f"{self._path}: [STOP] is {self.stop} in tokenizer.json, "
                 f"eos_token_id is {config.eos_token_id} in config.json"
+            )
+        largest = max(self.library.get_vocab().values())
+        if largest >= config.vocab_size:
+            raise ModelError(
+                f"{self._path}: tokenizer.json has the id {largest}, "
+                f"vocab_size is {config.vocab_size} in config.json"
             )
         if self.vocab_size > config.vocab_size:
             raise ModelError(
@@ -60,7 +67,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of any text. Control tokens written in the text become control ids."""
-        return list(self.library.encode(text, add_special_tokens=False).ids)
+        with parsing("a tokenizer that can encode", self._path / "tokenizer.json"):
+            return list(self.library.encode(text, add_special_tokens=False).ids)
 
     def prompt(self, sentence: str) -> list[int]:
         """The prompt ids of one normalised sentence.

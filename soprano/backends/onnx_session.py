@@ -53,10 +53,10 @@ class OnnxNetwork:
 
     @property
     def language_model(self) -> ort.InferenceSession:
-        return require(self._sessions.get(LANGUAGE_MODEL), LANGUAGE_MODEL)
+        return require(self._sessions.get(LANGUAGE_MODEL), LANGUAGE_MODEL, self._path)
 
     def decode(self, hidden: Float32) -> Float32:
-        decoder = require(self._sessions.get(DECODER), DECODER)
+        decoder = require(self._sessions.get(DECODER), DECODER, self._path)
         inputs = {"hidden_states": np.ascontiguousarray(hidden)}
         with naming(self.failure):
             spectrum: Float32 = decoder.run(["spectrum"], inputs)[0]
@@ -130,7 +130,10 @@ def open_session(graph: GraphSource, threads: int | None) -> ort.InferenceSessio
     """A session of one graph; an error if the runtime does not grant a setting."""
     options = _options(graph, threads)
     try:
-        session = ort.InferenceSession(_readable(graph), options, providers=[PROVIDER])
+        # Its fallback prints, and tries the same again.
+        session = ort.InferenceSession(
+            _readable(graph), options, providers=[PROVIDER], enable_fallback=0
+        )
     except Exception as error:  # the runtime's errors share no base but Exception
         where = graph.path or graph.folder
         raise ModelError(f"ONNX Runtime cannot load {where}: {brief(error)}") from None

@@ -135,7 +135,7 @@ class OpenVinoNetwork:
         return cache
 
     def _request(self, part: str) -> Request:
-        model, idle = require(self._models.get(part), part), self._idle[part]
+        model, idle = require(self._models.get(part), part, self._path), self._idle[part]
         try:
             request = idle.pop()  # one operation: another thread may take the last
         except IndexError:

@@ -16,7 +16,7 @@ from soprano.config import (
     LanguageModelConfig,
     SamplingOptions,
 )
-from soprano.errors import ModelError
+from soprano.errors import ModelError, one_line, shown
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -105,16 +105,20 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
     """The language model's config out of a `config.json` in its older or newer spelling."""
     entries = {**document, **_parse_rope(document)}
     if unknown := sorted(key for key, value in entries.items() if not _is_known(key, value)):
-        raise ModelError(f"config.json: unknown key {unknown[0]!r}")
+        raise ModelError(f"config.json: unknown key {shown(unknown[0])}")
     # MLX states the form of its matrices twice.
     if entries.get("quantization_config") == entries.pop("quantization", None):
         entries.pop("quantization_config", None)
     for key, allowed in _FIXED_KEYS.items():
         if key in entries and entries[key] not in allowed:
-            raise ModelError(f"config.json: {key} must be {allowed[0]!r}, got {entries[key]!r}")
+            raise ModelError(
+                f"config.json: {key} must be {allowed[0]!r}, got {shown(entries[key])}"
+            )
     layer_types = entries.get("layer_types") or []
     if not isinstance(layer_types, list) or any(t != "full_attention" for t in layer_types):
-        raise ModelError("config.json: layer_types must all be 'full_attention'")
+        raise ModelError(
+            f"config.json: layer_types must all be 'full_attention', got {shown(layer_types)}"
+        )
     if isinstance(entries.get("eos_token_id"), list) and len(entries["eos_token_id"]) == 1:
         entries["eos_token_id"] = entries["eos_token_id"][0]
     if missing := [name for name in _LANGUAGE_MODEL_KEYS if entries.get(name) is None]:
@@ -131,11 +135,13 @@ def parse_language_model(document: Mapping[str, Any]) -> LanguageModelConfig:
         if isinstance(value, bool) != (kind is bool) or not isinstance(
             value, (int, float) if kind is float else kind
         ):
-            raise ModelError(f"config.json: {name} must be of type {kind.__name__}, got {value!r}")
+            raise ModelError(
+                f"config.json: {name} must be of type {kind.__name__}, got {shown(value)}"
+            )
         try:
             values[name] = kind(value)
         except OverflowError:  # an integer beyond all floats
-            raise ModelError(f"config.json: {name} is too large, got {value!r}") from None
+            raise ModelError(f"config.json: {name} is too large, got {shown(value)}") from None
     return LanguageModelConfig(**values)
 
 
@@ -152,7 +158,7 @@ def _parse_rope(document: Mapping[str, Any]) -> dict[str, Any]:
     for key in _ROPE_KEYS:
         stated = document.get(key) or {}
         if not isinstance(stated, dict):
-            raise ModelError(f"config.json: {key} must be an object, got {stated!r}")
+            raise ModelError(f"config.json: {key} must be an object, got {shown(stated)}")
         entries |= stated
         for kind in ("rope_type", "type"):
             if entries.pop(kind, "default") != "default":
@@ -193,7 +199,7 @@ def _decoder_object(document: Mapping[str, Any]) -> tuple[str, dict[str, Any] | 
         if not isinstance(stated, dict):
             raise ModelError(f"config.json: {key!r} must be an object")
         if unknown := sorted(set(stated) - set(_DECODER_NUMBERS)):
-            raise ModelError(f"config.json: unknown key '{key}.{unknown[0]}'")
+            raise ModelError(f"config.json: unknown key '{key}.{one_line(unknown[0], 60)}'")
         if stated != found[next(iter(found))]:
             raise ModelError(f"config.json: {' and '.join(found)} differ")
     return next(iter(found.items()), (DECODER_KEY, None))

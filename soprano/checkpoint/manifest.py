@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from soprano.checkpoint.contents import missing, parsing, read_json, stand_in
-from soprano.errors import ModelError
+from soprano.errors import ModelError, shown
 from soprano.regular_files import open_regular, size_of
 
 NAME = "manifest.json"
@@ -40,7 +40,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     document = read_json(path)
     version = document.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
-        raise ModelError(f"{path}: schema_version must be {SCHEMA_VERSION}, it is {version!r}")
+        raise ModelError(f"{path}: schema_version must be {SCHEMA_VERSION}, it is {shown(version)}")
     match document:
         case {
             "model": {"identity": str()},
@@ -59,7 +59,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             ):
                 pass
             case _:
-                raise ModelError(f"{path}: {name!r} must have sha256 and size, it has {entry!r}")
+                raise ModelError(
+                    f"{path}: {shown(name)} must have sha256 and size, it has {shown(entry)}"
+                )
     return document
 
 
@@ -112,6 +114,8 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in folder.iterdir():
         if path.name in (NAME, DRAFT) or _FOREIGN.fullmatch(path.name):
             continue
+        if (path / NAME).is_file():
+            continue  # another bundle, with a manifest of its own
         if path.is_dir():
             for inner in path.iterdir():
                 if not inner.name.startswith("."):

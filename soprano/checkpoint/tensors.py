@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from soprano.checkpoint.contents import MAX_DOCUMENT, missing, not_a, parsing, read_json
 from soprano.config import DecoderConfig, LanguageModelConfig
-from soprano.errors import ModelError
+from soprano.errors import ModelError, shown
 from soprano.regular_files import open_regular, size_of
 
 Float32 = npt.NDArray[np.float32]
@@ -102,7 +102,7 @@ def _entry(path: Path, name: str, entry: object, start: int, size: int) -> Tenso
         ):
             pass
         case _:
-            raise ModelError(f"{path}: the header entry of {name!r} is damaged: {entry!r}")
+            raise ModelError(f"{path}: the header entry of {name!r} is damaged: {shown(entry)}")
     if dtype not in _ITEM_BYTES:
         raise ModelError(
             f"{path}: {name} has type {dtype}, which is none of {', '.join(_ITEM_BYTES)}"
@@ -125,7 +125,7 @@ def index_folder(folder: Path, stem: str) -> dict[str, Tensor]:
     if not isinstance(shard_of, dict) or not all(isinstance(v, str) for v in shard_of.values()):
         raise ModelError(f"{index} has no weight_map of tensors and their files")
     if outside := [name for name in shard_of.values() if not is_plain_name(name)]:
-        raise ModelError(f"{index}: {outside[0]!r} is not the name of a file beside it")
+        raise ModelError(f"{index}: {shown(outside[0])} is not the name of a file beside it")
     shards = {name: index_file(folder / name) for name in sorted(set(shard_of.values()))}
     if lost := [name for name, shard in shard_of.items() if name not in shards[shard]]:
         raise ModelError(f"{index}: {shard_of[lost[0]]} does not hold {lost[0]}")

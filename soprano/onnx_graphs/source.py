@@ -105,10 +105,10 @@ def _resolve_links(path: Path) -> GraphSource:
     return GraphSource(folders.pop(), None, model.SerializeToString())
 
 
-def require(network: Network | None, part: str) -> Network:
+def require(network: Network | None, part: str, folder: Path) -> Network:
     """The network, or an error if the model folder was exported without it."""
     if network is None:
-        raise ModelError(f"this model folder has no {part} graph")
+        raise ModelError(f"{folder} has no graph {part}")
     return network
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from soprano.checkpoint.contents import parsing
 from soprano.checkpoint.tensors import is_plain_name, require_finite
-from soprano.errors import ModelError
+from soprano.errors import ModelError, shown
 from soprano.regular_files import open_regular, read_regular, size_of
 
 MAX_GRAPH = 2 << 30  # bytes of a message in this encoding
@@ -93,7 +93,7 @@ def _require_external(path: Path, tensor: StoredTensor, folder: Path) -> None:
     locations = [value for key, value in tensor.external if key == "location"]
     for location in locations or [""]:
         if not is_plain_name(location):
-            raise ModelError(f"{where} must be a file beside the graph, it is {location!r}")
+            raise ModelError(f"{where} must be a file beside the graph, it is {shown(location)}")
     offset, length = (
         _number(tensor, key, default, where)
         for key, default in (("offset", 0), ("length", tensor.length))
@@ -119,7 +119,7 @@ def _number(tensor: StoredTensor, key: str, default: int, where: str) -> int:
     if not stated:
         return default
     if len(stated) > 1 or not stated[0].isdecimal() or not stated[0].isascii():
-        raise ModelError(f"{where} has {key} {stated[0]!r}, which must be one number")
+        raise ModelError(f"{where} has {key} {shown(stated[0])}, which must be one number")
     return int(stated[0])
 
 
