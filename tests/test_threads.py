@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -33,6 +34,21 @@ def synthesize(voice: SopranoTTS, number: int) -> np.ndarray:
         return np.concatenate([audio.samples for audio in audios])
     chunks = voice.infer_stream(text, chunk_size=1 + number % 4, **options)
     return np.concatenate([chunk.samples for chunk in chunks])
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+def test_calls_from_an_asyncio_executor_return_the_samples_of_sequential_calls(backend):
+    voice = SopranoTTS(MODEL, backend, threads=1)
+    expected = [synthesize(voice, number) for number in range(6)]
+
+    async def every():
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(THREADS) as pool:
+            calls = [loop.run_in_executor(pool, synthesize, voice, n % 6) for n in range(18)]
+            return await asyncio.gather(*calls)
+
+    for number, samples in enumerate(asyncio.run(every())):
+        assert np.array_equal(samples, expected[number % 6])
 
 
 @pytest.mark.parametrize("backend", installed_backends())

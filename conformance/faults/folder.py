@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,4 +247,36 @@ def half_precision_only_by_name(subject: Subject) -> Subject:
         save({name: values.astype(np.float32) for name, values in weights.items()}, path)
 
     patch("save_file", save_wide, bundle)
+    return subject
+
+
+@fault(FOLDER, "EX-13", hard=True, blame=("CK", "EX"), public=True)
+def manifest_not_compared(subject: Subject) -> Subject:
+    """A bundle is opened whatever its manifest lists."""
+    patch("require_unchanged", lambda *arguments, **options: None, folder)
+    return subject
+
+
+@fault(FOLDER, "EX-14", hard=True, blame=("CK", "EX"), public=True)
+def references_of_graphs_passed_on(subject: Subject) -> Subject:
+    """The locations of external data are given to the runtime as the graph states them."""
+    from soprano.onnx_graphs import source
+
+    patch("require_sound", lambda *arguments: None, source)
+    return subject
+
+
+@fault(FOLDER, "CK-21", hard=True, blame=("CK",), public=True)
+def weights_not_looked_at(subject: Subject) -> Subject:
+    """Weights that are NaN or Inf are loaded, and make every sample NaN."""
+    patch("require_finite", lambda *arguments: None, folder)
+    return subject
+
+
+@fault(FOLDER, "EX-15", hard=True, blame=("EX",))
+def exporters_without_a_lock(subject: Subject) -> Subject:
+    """Two processes that export to one folder write at the same time."""
+    from soprano.export import replace as replacement
+
+    patch("_locked", lambda target: nullcontext(), replacement)
     return subject
