@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from comparisons.speed.programs import GENAI, PEER, PROCESS
 
 OWN, INT8 = "onnx_cpu fp32", "onnx_cpu int8"
+DRAFTED = "onnx_cpu fp32+int8"  # with a draft of that class
 
 Request = tuple[str, str]  # program and task
 
@@ -32,6 +33,11 @@ CASES = (
     Case("one utterance, onnx_cpu fp32", (OWN,), "one", 0.38),
     Case("one utterance, openvino_cpu fp32", ("openvino_cpu fp32",), "one", 0.55),
     Case("one utterance, int8", (INT8, "openvino_cpu int8"), "one", 0.16),
+    Case("one utterance, int4", ("onnx_cpu int4",), "one", 0.12),
+    Case("one utterance, openvino_cpu int8", ("openvino_cpu int8",), "one", 1.15, INT8),
+    Case("one utterance, int8 draft", (DRAFTED,), "one", 0.33),
+    Case("one utterance, int8 draft of fp32", (DRAFTED,), "one", 0.55, OWN),
+    Case("one utterance, int4 draft of fp32", ("onnx_cpu fp32+int4",), "one", 0.55, OWN),
     Case("one utterance, pytorch", ("pytorch fp32",), "one", 0.75),
     Case("16 texts, fp32", (OWN,), "batch", 0.60),
     Case("16 texts, quantised", (INT8, "openvino_cpu int8", "onnx_cpu int4"), "batch", 0.45),

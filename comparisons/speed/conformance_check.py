@@ -40,6 +40,7 @@ Arrays = dict[str, Float64]
 def check(once: Callable[[str, str], Answer], models: Models, program: str, task: str) -> str:
     """What is wrong with a program of ours at a task, or ""; `once` runs a task once."""
     backend, precision = program.split()
+    precision = precision.partition("+")[0]  # a draft changes no id
     reference = once(REFERENCE, "one")
     if task == "step":
         logits = (once(f"{name} {precision}", "logits")["logits"] for name in (backend, GENAI))

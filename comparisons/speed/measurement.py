@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from comparisons.speed.cases import ROUNDS, Request
 from comparisons.speed.programs import MACHINE, PROCESS, Answer, Programs
 
 RATES: Request = (MACHINE, "rates")
+STEADY = 0.15  # how far the machine's rates in a round may be from their median
+REPEATS = 2  # of each round, while it is not steady
 _BULKY = ("ids", "prompt", "logits")
 
 
@@ -69,20 +72,42 @@ class Measurement:
         for answers in lists.values():
             del answers[done:]
         for number in range(done, count):
-            shift = number % len(requests)
-            for request in [*requests[shift:], *requests[:shift]]:
-                answer = self._programs.run(*request)
-                lists[request].append({k: v for k, v in answer.items() if k not in _BULKY})
-                seconds = answer["seconds"]
-                log(f"{task}, round {number + 1} of {count}: {request[0]} {seconds:.3f} s")
+            for request, answer in self._round(task, requests, number):
+                lists[request].append(answer)
+            self.save()
+        left = REPEATS * count
+        while RATES in lists and left and (unsteady := unsteady_rounds(lists[RATES])):
+            for number in unsteady[:left]:
+                for request, answer in self._round(task, requests, number):
+                    lists[request][number] = answer
+            left -= len(unsteady[:left])
             self.save()
         return lists
+
+    def _round(
+        self, task: str, requests: Sequence[Request], number: int
+    ) -> Iterator[tuple[Request, Answer]]:
+        shift = number % len(requests)
+        for request in [*requests[shift:], *requests[:shift]]:
+            answer = self._programs.run(*request)
+            log(f"{task}, round {number + 1}: {request[0]} {answer['seconds']:.3f} s")
+            yield request, {k: v for k, v in answer.items() if k not in _BULKY}
 
     def save(self) -> None:
         if self._file:
             unfinished = self._file.with_suffix(".unfinished")
             unfinished.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
             unfinished.rename(self._file)
+
+
+def unsteady_rounds(rates: Sequence[Answer]) -> list[int]:
+    """The rounds in which the machine was disturbed: a rate is far from the median of all."""
+    unsteady = set()
+    for name in ("bytes", "float32"):
+        values = [answer[name] for answer in rates]
+        middle = median(values)
+        unsteady |= {n for n, value in enumerate(values) if abs(value / middle - 1) > STEADY}
+    return sorted(unsteady)
 
 
 def log(text: str) -> None:

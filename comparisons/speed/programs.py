@@ -25,7 +25,8 @@ Answer = dict[str, Any]
 class Programs:
     """Runs tasks; each program is started by its first task.
 
-    A program of ours is named by backend and precision, as `onnx_cpu int8`.
+    A program of ours is named by backend and precision, as `onnx_cpu int8`, with the class of its
+    draft where it has one, as `onnx_cpu fp32+int8`.
     """
 
     def __init__(self, models: Models, config: ModelConfig, threads: int) -> None:
@@ -63,8 +64,12 @@ class Programs:
             model = str(self._models.genai(precision))
             return self._worker({"kind": "genai steps", "model": model}, self._models.python)
         kind = "steps" if task in ("step", "logits") else "voice"
-        model = str(self._models.own(name, precision))
-        return self._worker({"kind": kind, "backend": name, "model": model, "precision": precision})
+        precision, _, draft = precision.partition("+")
+        arguments = {"kind": kind, "backend": name, "precision": precision}
+        arguments["model"] = str(self._models.own(name, precision))
+        if draft:
+            arguments["draft"] = str(self._models.own(name, draft))
+        return self._worker(arguments)
 
     def _worker(self, arguments: dict[str, Any], python: str = sys.executable) -> WorkerProcess:
         environment = _environment(self._threads)
