@@ -16,7 +16,7 @@ from conformance.diagnosis.commands import replace as replace_command
 from conformance.diagnosis.subjects import UnknownSubjectError, Vectors, resolve
 from conformance.faults.plant import Wrapper, with_backend, with_stages
 from conformance.golden.packs import fixture_models
-from conformance.meta.conventions import conventions, is_named
+from conformance.meta.diagnosis.conventions import conventions, is_named
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.sampler_conventions import SAMPLERS
 from conformance.subject import Subject

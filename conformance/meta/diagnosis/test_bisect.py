@@ -17,7 +17,7 @@ from conformance.diagnosis.graph_runs import GraphRun, load
 from conformance.diagnosis.networks import bisect_network, decoder_samples, graph_taps
 from conformance.golden.packs import find_pack, fixture_models
 from conformance.judging.vectors import Vectors
-from conformance.meta.bisected import network_faults, outcomes
+from conformance.meta.diagnosis.bisected import network_faults, outcomes
 from conformance.oracle.network_steps import (
     decoder_steps,
     evaluate,

@@ -17,7 +17,7 @@ from conformance.judging.compare import Limit
 from conformance.judging.judge import Judge
 from conformance.judging.reanchored import judge_reanchored, reanchored
 from conformance.judging.records import TestRecord
-from conformance.meta.defects import counted
+from conformance.meta.diagnosis.defects import counted
 from conformance.oracle.sampler_conventions import SAMPLERS
 from conformance.subject import Subject
 from soprano.config import SamplingOptions

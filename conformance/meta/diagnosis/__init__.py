@@ -1,0 +1,1 @@
+"""Tests of the commands that find what is wrong."""
