@@ -92,8 +92,8 @@ test_times_are_read_as_on_a_clock = law_from_table(
     "TX-10",
     """
     8:15 → eight fifteen. | 9:00 → nine o'clock. | 12:00 → twelve o'clock. | 6:05 → six oh five.
-    3:00pm → three o'clock pm. | 05:00 → five o'clock. | 22:35 → twenty-two thirty-five. | 0:00 → zero.
-    13:00 → thirteen minutes. | at 2:15 PM → at two fifteen pm.
+    05:00 → five o'clock. | 22:35 → twenty-two thirty-five. | 0:00 → zero.
+    3:00pm → three o'clock pm. | 13:00 → thirteen minutes. | at 2:15 PM → at two fifteen pm.
     """,
 )
 
