@@ -14,8 +14,9 @@ __all__ = ["FLOW", "Fault", "Stage", "catalogue"]
 
 _FILES = (
     "text", "text_kinds", "tokenizer", "sampler", "sampler_edges", "draws", "folder",
-    "language_model", "positions", "cache", "hidden_states", "generation", "decoder", "istft",
-    "istft_inputs", "streaming", "own_loops", "own_stages", "sizes", "interleaving", "own_calls",
+    "foreign_formats", "language_model", "positions", "cache", "hidden_states", "generation",
+    "decoder", "istft", "istft_inputs", "streaming", "own_loops", "own_stages", "sizes",
+    "interleaving", "own_calls",
     "runtime", "audio", "harmless",
 )  # fmt: skip
 
