@@ -13,7 +13,7 @@ from typing import Any
 
 from conformance.contract.reader import requirements
 from conformance.diagnosis import loop_probes, network_probes, text_and_sampler_probes
-from conformance.diagnosis.probes import PROBES, Probed, ask
+from conformance.diagnosis.probes import PROBES, CannotOpenError, Probed, ask
 from conformance.diagnosis.replacement import (
     TEXTS,
     Replacements,
@@ -102,7 +102,8 @@ class Answer:
             judged = [row for row in self.rows if row.compared]
             if not judged:
                 return f"nothing of {where} could be judged"
-            return f"all {len(judged)} stages that {where} offers are right"
+            count = "the one stage" if len(judged) == 1 else f"all {len(judged)} stages"
+            return f"{count} that {where} offers {'is' if len(judged) == 1 else 'are'} right"
         failure = self.failure
         if failure.convention:
             return f"{failure.stage}: {failure.convention} ({failure.requirement}, {where})"
@@ -124,8 +125,16 @@ def check(
     """
     start = perf_counter()
     records: list[tuple[str, TestRecord]] = []
+    judged: list[Path] = []
     for model in models:
-        probed = Probed(subject, name, model, reference)
+        try:
+            probed = Probed(subject, name, model, reference)
+        except CannotOpenError:
+            # A port may be bound to one model: the first one decides.
+            if not judged:
+                raise
+            continue
+        judged.append(model)
         try:
             for one in PROBES:
                 record = ask(probed, one)
@@ -133,7 +142,7 @@ def check(
                 records.append((one.stage, record))
         finally:
             probed.backend.close()
-    answer = _answer(name, [model.name for model in models], records)
+    answer = _answer(name, [model.name for model in judged], records)
     if answer.failure and replace:
         model = next(m for m in models if answer.failure.subject == f"{name}-{m.name}")
         answer.contributions = _contributions(subject, name, model, reference)

@@ -22,6 +22,7 @@ from conformance.judging.records import TestRecord, is_third_party
 from conformance.judging.skips import NotDeclared
 from conformance.judging.vectors import Vectors
 from conformance.laws.support.own_loops import OwnLoops
+from conformance.opening import require_backend
 from conformance.own_stages import IstftUnderTest, SamplerUnderTest
 from conformance.report.failures import message
 from conformance.subject import Subject
@@ -33,6 +34,10 @@ Array = npt.NDArray[Any]
 _LARGE = 2048  # layers times width
 
 
+class CannotOpenError(ValueError):
+    """A backend that does not open a model, in one sentence."""
+
+
 class Probed:
     """An open backend on a model, with the golden values that it is judged by."""
 
@@ -42,7 +47,12 @@ class Probed:
         # Small networks gain nothing from threads, and on a busy machine threads wait.
         config = folder.config.language_model
         small = config.num_hidden_layers * config.hidden_size < _LARGE and not is_third_party(name)
-        self.backend: Any = subject.open(name, model, folder.precision, 1 if small else None)
+        try:
+            self.backend: Any = subject.open(name, model, folder.precision, 1 if small else None)
+            require_backend(self.backend)
+        except (Exception, SystemExit) as error:  # whatever a port raises
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise CannotOpenError(f"backend {name} cannot open {model.name}: {why}") from error
         self.stages: Stages = subject.stages_of(self.backend, model)
         self.label = f"{name}-{model.name}"
 

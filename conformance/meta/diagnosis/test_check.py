@@ -107,6 +107,14 @@ def test_nothing_that_can_be_judged_is_not_a_pass():
     assert "no backend" in result.stderr
 
 
+def test_a_port_that_does_not_open_gets_one_sentence():
+    result = CliRunner().invoke(command, ["conformance.meta.example_ports:unable"])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "cannot open v11: " in result.stderr
+    assert "no such accelerator" in result.stderr
+
+
 def test_stage_replacement_is_a_command():
     arguments = ["--backend", "onnx_cpu", "--json"]
     result = CliRunner().invoke(replace_command, arguments)
