@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from conformance.judging.records import TestRecord
 
 STATUS = ".status"  # suffix of the file beside a journal that holds the exit status
@@ -132,16 +134,32 @@ def replay(path: Path) -> Evidence:
     return evidence
 
 
+class _Writer(pickle.Pickler):
+    """Writes the scalars of NumPy as those of Python."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, np.generic):
+            return NotImplemented
+        plain = value.item()
+        return type(plain), (plain,)
+
+
 def encode(value: Any) -> str:
     """As text, which pytest's reports and pytest-xdist can carry."""
-    return base64.b64encode(pickle.dumps(value)).decode("ascii")
+    stream = io.BytesIO()
+    _Writer(stream).dump(value)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+_PLAIN = {("builtins", name) for name in ("bool", "int", "float", "complex", "str", "bytes")}
 
 
 class _Reader(pickle.Unpickler):
-    """Reads the values of this package only: others could run any code."""
+    """Reads plain values and those of this package only: others could run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.startswith(("conformance.", "pathlib", "datetime")) and "." not in name:
+        own = module.startswith(("conformance.", "pathlib", "datetime")) and "." not in name
+        if own or (module, name) in _PLAIN:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} is not a value of a journal")
 
