@@ -27,7 +27,8 @@ class Workload:
     """The inputs of every part: one utterance of `tokens` audio tokens."""
 
     def __init__(self, voice: soprano.SopranoTTS, tokens: int) -> None:
-        self.voice, self.backend, self.tokens = voice, voice.backend, tokens
+        self.voice, self.tokens = voice, tokens
+        self.backend: Any = voice.backend
         config = voice.config.language_model
         generator = np.random.default_rng(0)
         self.ids = generator.integers(4, config.vocab_size, (1, max(PROMPT, tokens)))
@@ -53,6 +54,10 @@ class Part:
     run: Callable[[Workload, Any], object]
     per_token: bool = True  # else the part runs once for each sentence
     prepare: Callable[[Workload], Any] = lambda work: None
+    needs: str | None = None  # a capability of the backend
+
+    def runs_on(self, backend: Any) -> bool:
+        return self.needs is None or getattr(backend.capabilities, self.needs, False)
 
     def seconds(self, work: Workload, clock: Clock) -> float:
         prepared = self.prepare(work)
@@ -72,6 +77,13 @@ def _steps(work: Workload, state: Any) -> None:
         state = work.backend.step(work.ids[:, index], state).state
 
 
+def _verify(work: Workload, state: Any) -> None:
+    """Passes over five ids each, the last of which is taken back."""
+    for index in range(0, work.tokens - 4, 4):
+        output = work.backend.verify(work.ids[:, index : index + 5], np.array([5]), state)
+        state = work.backend.truncate(output[2], np.array([PROMPT + index + 4]))
+
+
 def _samples(work: Workload, _: Any) -> None:
     for index in range(work.tokens):
         soprano.sample(work.logits, work.ids[0, :index].tolist(), work.options, 0.5)
@@ -86,6 +98,7 @@ def _first_chunk(work: Workload, _: Any) -> object:
 PARTS = (
     Part("prefill", "backend.prefill", lambda w, _: w.backend.prefill(*w.prompt), False),
     Part("step", "backend.step", _steps, prepare=_state),
+    Part("verify", "backend.verify", _verify, False, _state, needs="verify"),
     Part("sample", "soprano.sample", _samples),
     Part("decode", "backend.decode", lambda w, _: w.backend.decode(*w.hidden)),
     Part("istft", "soprano.istft", lambda w, _: soprano.istft(w.spectrum, w.istft_config)),
@@ -97,7 +110,7 @@ PER_TOKEN = [part.name for part in PARTS if part.per_token]
 def parts(voice: soprano.SopranoTTS, tokens: int) -> dict[str, Callable[[Clock], float]]:
     """For each part, a function that runs it once and returns its seconds by a clock."""
     work = Workload(voice, tokens)
-    return {part.name: partial(part.seconds, work) for part in PARTS}
+    return {part.name: partial(part.seconds, work) for part in PARTS if part.runs_on(work.backend)}
 
 
 @dataclass(frozen=True)
@@ -128,10 +141,10 @@ def measure(
     """
     timed = {name: parts(voice, tokens) for name, voice in voices.items()}
     seconds: dict[str, dict[str, list[float]]] = {name: {} for name in voices}
-    done, total = 0, (rounds + 1) * len(PARTS) * len(voices)
+    done, total = 0, (rounds + 1) * sum(map(len, timed.values()))
     for number in range(rounds + 1):
         for part in PARTS:
-            for name in voices:
+            for name in (name for name, own in timed.items() if part.name in own):
                 spent = timed[name][part.name](perf_counter)
                 if number:  # the first round warms up
                     seconds[name].setdefault(part.name, []).append(spent)
@@ -155,8 +168,12 @@ def table(times: Sequence[Times]) -> str:
     lines.append("|---|" + "---:|" * len(times))
     for part in PARTS:
         unit = "ms a token" if part.per_token else "ms"
-        values = (t.seconds[part.name] * 1e3 / (t.tokens if part.per_token else 1) for t in times)
-        lines.append(f"| {part.name}, {unit} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
+        count = times[0].tokens if part.per_token else 1
+        values = (
+            f"{t.seconds[part.name] * 1e3 / count:.3f}" if part.name in t.seconds else ""
+            for t in times
+        )
+        lines.append(f"| {part.name}, {unit} | " + " | ".join(values) + " |")
     factors = " | ".join(f"{t.real_time_factor:.3f}" for t in times)
     return "\n".join([*lines, f"| real-time factor | {factors} |"])
 

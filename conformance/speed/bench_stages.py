@@ -42,6 +42,8 @@ def add_rates(benchmark, seconds, tokens):
 
 @pytest.mark.parametrize("part", PARTS, ids=[part.name.replace(" ", "_") for part in PARTS])
 def bench_part(voice, timer, part):
+    if not part.runs_on(voice.backend):
+        pytest.skip(f"{voice.backend.name} does not declare {part.needs}")
     work = Workload(voice, TOKENS)
     timer.pedantic(
         part.run, setup=lambda: ((work, part.prepare(work)), {}), rounds=20, warmup_rounds=2
