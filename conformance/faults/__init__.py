@@ -24,5 +24,5 @@ _FILES = (
 def catalogue() -> dict[str, Fault]:
     """Every fault and harmless variation by its id, in the order of the data flow."""
     for name in _FILES:
-        import_module(f"{__name__}.{name}")
+        import_module(f"{__name__}.planted.{name}")
     return CATALOGUE

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.faults import own_stages
-from conformance.faults.own_loops import OwnLoops
+from conformance.faults.planted import own_stages
+from conformance.faults.planted.own_loops import OwnLoops
 from conformance.golden.observations import hidden_states
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.oracle.parametric_stages import Istft, Sampler

@@ -98,14 +98,14 @@ class CommunityGraphs:
 def find_community_graphs(folder: Path) -> CommunityGraphs | None:
     """The graphs of a folder and of its folder `onnx`, if both networks are among them."""
     paths = [path for root in (folder, folder / "onnx") for path in sorted(root.glob("*.onnx"))]
-    read = (_read(path, path.stat().st_mtime_ns) for path in paths if path.is_file())
+    read = (read_graph(path, path.stat().st_mtime_ns) for path in paths if path.is_file())
     found = tuple(graph for graph in read if graph)
     both = {graph.part for graph in found} == {LANGUAGE_MODEL, DECODER}
     return CommunityGraphs(found) if both else None
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> CommunityGraph | None:
+def read_graph(path: Path, changed: int) -> CommunityGraph | None:
     """A graph of either network; None for any other file, or without the package `onnx`."""
     try:
         import onnx
@@ -128,7 +128,7 @@ def _read(path: Path, changed: int) -> CommunityGraph | None:
     return CommunityGraph(
         path,
         part,
-        _precision(graph),
+        precision_of(graph),
         "int8" if rounds else "float32",
         (path, *sorted(located)),
         _decoder_shapes(graph) if part == DECODER else {},
@@ -163,7 +163,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
             yield from ((node.output[0], a.t) for a in node.attribute if a.name == "value")
 
 
-def _precision(graph: onnx.GraphProto) -> str:
+def precision_of(graph: onnx.GraphProto) -> str:
     """The least precise class of a considerable share of the weights."""
     from onnx import TensorProto
 

@@ -87,7 +87,7 @@ def read_gguf(path: Path, config: LanguageModelConfig) -> dict[str, Float32]:
     with parsing("a GGUF file", path):
         open_regular(path).close()
         reader = gguf.GGUFReader(path)
-    _require_config(path, reader, config)
+    require_config(path, reader, config)
     known = {own: name for name, own in tensor_names(config.num_hidden_layers).items()}
     weights = {}
     for tensor in reader.tensors:
@@ -104,7 +104,7 @@ def read_gguf(path: Path, config: LanguageModelConfig) -> dict[str, Float32]:
     return weights
 
 
-def _require_config(path: Path, reader: Any, config: LanguageModelConfig) -> None:
+def require_config(path: Path, reader: Any, config: LanguageModelConfig) -> None:
     """An error unless the numbers of the file are those of `config.json`."""
     stated = {name: field.contents() for name, field in reader.fields.items()}
     kind = stated.get("general.architecture")

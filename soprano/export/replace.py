@@ -39,7 +39,7 @@ def replacing(target: Path, check: Callable[[], None] = lambda: None) -> Iterato
     """
     target = resolved(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target):
+    with locked(target):
         _recover(target)
         check()
         new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
@@ -56,7 +56,7 @@ def replacing(target: Path, check: Callable[[], None] = lambda: None) -> Iterato
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
     """Hold the lock file beside a folder, which names the process that holds it."""
     if fcntl is None:
         yield

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from conformance.faults.cache import with_cache_values
 from conformance.faults.fault import (
     CACHE,
     DECODER,
@@ -32,8 +31,9 @@ from conformance.faults.network_hooks import (
     with_weights,
 )
 from conformance.faults.plant import Wrapper, as_stage, with_backend, with_stages
-from conformance.faults.positions import with_positions
-from conformance.faults.streaming import WindowedDecoder, streamed_by
+from conformance.faults.planted.cache import with_cache_values
+from conformance.faults.planted.positions import with_positions
+from conformance.faults.planted.streaming import WindowedDecoder, streamed_by
 from conformance.oracle.parametric_stages import Istft, Sampler
 from conformance.subject import Subject
 from soprano.backends import Output

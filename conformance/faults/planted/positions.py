@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from conformance.faults.fault import LANGUAGE_MODEL, fault
-from conformance.faults.language_model import is_weight
 from conformance.faults.network_hooks import GRAPHS, patch, with_cache, with_nodes, with_weights
 from conformance.faults.plant import Float32
+from conformance.faults.planted.language_model import is_weight
 from conformance.subject import Subject
 from soprano.backends import Output
 from soprano.backends.dynamic_cache import DynamicCache

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from conformance.faults.fault import INTERLEAVING, ISTFT, RUNTIME, fault
-from conformance.faults.own_loops import STREAMING, OwnLoops, with_own_loops
 from conformance.faults.plant import Float32, Wrapper, with_backend, with_stages
+from conformance.faults.planted.own_loops import STREAMING, OwnLoops, with_own_loops
 from conformance.oracle.istft import envelope
 from conformance.subject import Subject
 from soprano.backends import Attested, Backend, Output

@@ -10,7 +10,7 @@ from typing import Any
 
 from conformance.faults.fault import FOLDER, SYNTHESIS, TEXT, fault
 from conformance.faults.plant import as_stage, with_spoken, with_stages
-from conformance.faults.text import with_words_changed
+from conformance.faults.planted.text import with_words_changed
 from conformance.subject import Subject
 from conformance.text_profiles import load_profile
 from soprano.audio import Audio

@@ -12,7 +12,6 @@ import numpy as np
 
 import soprano.synthesis
 from conformance.faults.fault import BATCHING, HIDDEN, LOOP, STREAMING, SYNTHESIS, fault
-from conformance.faults.hidden_states import with_tokens_changed
 from conformance.faults.network_hooks import patch
 from conformance.faults.plant import (
     Wrapper,
@@ -22,6 +21,7 @@ from conformance.faults.plant import (
     with_streamed_path,
     with_voice,
 )
+from conformance.faults.planted.hidden_states import with_tokens_changed
 from conformance.subject import Subject
 from soprano.audio import Audio, AudioChunk
 from soprano.drafting import Agreement, Drafter

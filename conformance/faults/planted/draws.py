@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.faults.fault import SAMPLER, SYNTHESIS, fault
 from conformance.faults.plant import as_stage, with_stages, with_voice
-from conformance.faults.sampler import with_convention
+from conformance.faults.planted.sampler import with_convention
 from conformance.subject import Subject
 from soprano.generate import Prompt, Token, generate
 from soprano.sampling import uniforms

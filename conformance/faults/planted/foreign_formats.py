@@ -25,8 +25,8 @@ def every_export_taken_for_float32(subject: Subject) -> Subject:
     """The class of a community export is always that of float32."""
     from soprano.checkpoint import community
 
-    patch("_precision", lambda graph: "fp32", community)
-    community._read.cache_clear()
+    patch("precision_of", lambda graph: "fp32", community)
+    community.read_graph.cache_clear()
     return subject
 
 
@@ -49,5 +49,5 @@ def gguf_numbers_not_compared(subject: Subject) -> Subject:
     """A GGUF file of another model is read if its tensors have the right names."""
     from soprano.checkpoint import gguf
 
-    patch("_require_config", lambda *arguments: None, gguf)
+    patch("require_config", lambda *arguments: None, gguf)
     return subject

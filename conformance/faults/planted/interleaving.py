@@ -13,8 +13,8 @@ import numpy as np
 
 from conformance.faults import fault as faults
 from conformance.faults.fault import CACHE, DECODER, INTERLEAVING, RUNTIME, fault
-from conformance.faults.own_loops import Ids, OwnLoops, Uniforms, with_own_loops
 from conformance.faults.plant import Float32, Wrapper, as_if_contiguous, as_stage, with_backend
+from conformance.faults.planted.own_loops import Ids, OwnLoops, Uniforms, with_own_loops
 from soprano.backends import Output
 from soprano.backends.protocol import SynthesisResult
 from soprano.config import SamplingOptions

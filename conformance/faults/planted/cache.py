@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from conformance.faults.fault import BATCHING, CACHE, LANGUAGE_MODEL, fault
-from conformance.faults.language_model import OutputWrapper
 from conformance.faults.network_hooks import with_cache, with_nodes
 from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
+from conformance.faults.planted.language_model import OutputWrapper
 from conformance.subject import Subject
 from soprano.backends import Output
 from soprano.backends.dynamic_cache import DynamicCache, DynamicCacheState

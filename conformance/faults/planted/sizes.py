@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from conformance.faults.cache import with_hidden_columns
-from conformance.faults.decoder import DecodeWrapper
 from conformance.faults.fault import BATCHING, CACHE, DECODER, LANGUAGE_MODEL, fault
-from conformance.faults.language_model import OutputWrapper
 from conformance.faults.network_hooks import TYPED_GRAPHS, with_rounded_input
 from conformance.faults.plant import Wrapper, with_backend
-from conformance.faults.positions import with_positions
+from conformance.faults.planted.cache import with_hidden_columns
+from conformance.faults.planted.decoder import DecodeWrapper
+from conformance.faults.planted.language_model import OutputWrapper
+from conformance.faults.planted.positions import with_positions
 from conformance.subject import Subject
 from soprano.backends import Output
 

@@ -278,5 +278,5 @@ def exporters_without_a_lock(subject: Subject) -> Subject:
     """Two processes that export to one folder write at the same time."""
     from soprano.export import replace as replacement
 
-    patch("_locked", lambda target: nullcontext(), replacement)
+    patch("locked", lambda target: nullcontext(), replacement)
     return subject

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.faults.decoder import DecodeWrapper
 from conformance.faults.fault import DECODER, LANGUAGE_MODEL, RUNTIME, fault
-from conformance.faults.language_model import OutputWrapper, is_weight
 from conformance.faults.network_hooks import (
     GRAPHS,
     TYPED_GRAPHS,
@@ -21,6 +19,8 @@ from conformance.faults.network_hooks import (
     with_weights,
 )
 from conformance.faults.plant import Float32, Wrapper, to_bfloat16, with_backend
+from conformance.faults.planted.decoder import DecodeWrapper
+from conformance.faults.planted.language_model import OutputWrapper, is_weight
 from conformance.judging import forked
 from conformance.subject import Subject
 from soprano.backends import Attested, Output, open_backend

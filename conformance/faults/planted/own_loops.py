@@ -13,7 +13,7 @@ import numpy as np
 from conformance.faults import fault as faults
 from conformance.faults.fault import Stage, fault
 from conformance.faults.plant import Float32, Wrapper
-from conformance.faults.streaming import WindowedDecoder, streamed_by
+from conformance.faults.planted.streaming import WindowedDecoder, streamed_by
 from conformance.oracle.combinations import combine
 from conformance.oracle.istft_conventions import ISTFTS
 from conformance.subject import Subject
