@@ -80,7 +80,8 @@ class _StateDict(pickle._Unpickler):
         if (length := archive.getinfo(pickles[0]).file_size) > MAX_DOCUMENT:
             raise pickle.UnpicklingError(f"its pickle has {length} bytes, at most {MAX_DOCUMENT}")
         self._storages: dict[str, npt.NDArray[Any]] = {}
-        self._left = size  # bytes that tensors may have together
+        # Bytes that tensors may have together: bfloat16 doubles, and tensors may share a storage.
+        self._left = 8 * size
         super().__init__(io.BytesIO(archive.read(pickles[0])), encoding="utf-8")
 
     def find_class(self, module: str, name: str) -> Any:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from soprano.backends import installed_backends, open_backend
 from soprano.checkpoint.folder import ModelFolder
+from soprano.checkpoint.pickled import read_state_dict
 from soprano.errors import ModelError
 
 from .checkpoints import SOURCE, change_config, judge_weights, read_weights
@@ -205,6 +206,20 @@ def test_pickled_decoder_is_read_as_plain_tensors_and_safetensors_are_preferred(
     judge.equal(
         "config", repr(ModelFolder.open(copy).config), repr(ModelFolder.open(SOURCE).config)
     )
+
+
+@pytest.mark.requirement("CK-08")
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16", "float64"])
+def test_tensors_of_a_pickle_may_be_of_any_type_and_share_a_storage(judge, tmp_path, kind):
+    torch = pytest.importorskip("torch", reason="decoder.pth is a PyTorch file")
+    whole = torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(1))
+    whole = whole.to(getattr(torch, kind))
+    views = {"whole": whole, "again": whole, "row": whole[1], "transposed": whole[2].T}
+    for number, state in enumerate((views, {"alone": whole.clone()})):
+        path = tmp_path / f"{number}.pth"
+        torch.save(state, path)
+        for name, values in read_state_dict(path).items():
+            judge.bits(f"{kind}: {name}", values, state[name].float().contiguous().numpy())
 
 
 @pytest.mark.requirement("CK-09")
