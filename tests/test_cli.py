@@ -397,7 +397,8 @@ def test_bench_prints_a_row_per_stage_and_draws_a_plot(tmp_path):
     first, _, *rows, last = result.stdout.splitlines()
     assert first.split(" | ")[1:]
     assert [row.split(",")[0] for row in rows] == [
-        f"| {part}" for part in ("prefill", "step", "sample", "decode", "istft", "first sound")
+        f"| {part}"
+        for part in ("prefill", "step", "verify", "sample", "decode", "istft", "first sound")
     ]
     assert all(float(factor) > 0 for factor in last.strip(" |").split(" | ")[1:])
     assert plot.read_bytes().startswith(b"\x89PNG")
