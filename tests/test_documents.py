@@ -130,8 +130,9 @@ NOT_RUN = {
         "python -m fixtures.train --out DIR --only-judge",
     ],
     "docs/porting.md": [
+        "python -m conformance export --to onnx --layout community --model v11 -o community",
         "python -m conformance run --backend my_port:MyPort --model v11 --requirement TX"
-        " --text soprano-tts-0.2.0"
+        " --text soprano-tts-0.2.0",
     ],
     "fixtures/README.md": ["python fixtures/build.py"],
     "fixtures/train/README.md": ["python -m fixtures.train --out DIR"],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conformance.golden.packs import fixture_models
+from soprano.checkpoint.manifest import write_manifest
 
 MODEL = next(path for path in fixture_models() if path.name == "v11")
 PORTS = "conformance.meta.example_ports"
@@ -140,6 +141,7 @@ def test_an_output_of_another_name_is_an_error(tmp_path):
         node.output[:] = ["renamed" if name == output.name else name for name in node.output]
     output.name = "renamed"
     path.write_bytes(graph.SerializeToString())
+    write_manifest(bundle, json.loads((bundle / "manifest.json").read_text(encoding="utf-8")))
     arguments = ("--backend", "onnx_cpu", "--model", str(bundle), "--requirement", "DE-01")
     status, shown = run("--pyargs", "conformance", *arguments)
     assert status == 1
@@ -151,7 +153,8 @@ def test_the_run_command_judges_and_writes_reports(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     report = tmp_path / "conformance-report"
-    assert sorted(path.name for path in report.iterdir()) == ["conformance.json", "junit.xml"]
+    written = ["badge.json", "conformance.json", "junit.xml"]
+    assert sorted(path.name for path in report.iterdir()) == written
     document = json.loads((report / "conformance.json").read_text(encoding="utf-8"))
     assert document["results"]["shared"]["SA-02"]["verdict"] == "pass"
     shutil.rmtree(report)
