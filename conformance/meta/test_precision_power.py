@@ -81,12 +81,15 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
     """By bundle, the verdict on each requirement of precision classes."""
+    from soprano.checkpoint.manifest import write_manifest
     from soprano.export.bundle import export_bundle
 
     folder = tmp_path_factory.mktemp("int8")
     correct = export_bundle(MODEL, folder / "bundles" / "correct", to="onnx", precision="int8")
     for fault in FAULTS:
-        fault(Path(shutil.copytree(correct, folder / "bundles" / fault.__name__)))
+        bundle = Path(shutil.copytree(correct, folder / "bundles" / fault.__name__))
+        fault(bundle)
+        write_manifest(bundle, json.loads((bundle / "manifest.json").read_text(encoding="utf-8")))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short"]
     command += ["--pyargs", "conformance", "--requirement", "PR", "--threads", "1"]
     command += ["--model", str(folder / "bundles"), "--precision", "int8", "--backend", "onnx_cpu"]
