@@ -65,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requirement(id): ids of the requirements that a test checks"
     )
+    config.addinivalue_line("markers", "slow: a test of the harness that `tox -e deep` runs")
     config.pluginmanager.register(hooks, "conformance.hooks")
     _require_options(config)
     usual = Subject(open_in_process) if option(config, "in_process") else Subject()

@@ -118,9 +118,10 @@ def _hanging(stack: Path) -> str:
     """Why a process has ended itself, if a test or the opening of a port took too long."""
     if not stack.exists() or not (text := stack.read_text("utf-8", "replace")):
         return ""
-    limit = re.match(r"Timeout \((.*)\)", text)
+    limit = re.match(r"Timeout \((\d+):(\d+):(\d+)", text)
     frames = " < ".join(stack_frames(text, before="conformance"))
-    within = f"no answer within {limit[1] if limit else '?'} hours"
+    hours, minutes, seconds = map(int, limit.groups()) if limit else (0, 0, 0)
+    within = f"no answer within {(hours * 60 + minutes) * 60 + seconds} s"
     return f"{within}, in {frames}" if frames else within
 
 

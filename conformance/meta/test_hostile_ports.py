@@ -134,5 +134,4 @@ def test_a_port_in_the_process_of_the_suite_that_hangs_is_ended(tmp_path):
     done, report = run(tmp_path, [name], ["LM-01"], "--in-process", "--time-limit", "1")
     assert done.returncode == 1
     failure = report["results"][f"{name}-v11"]["LM-01"]["failures"][0]
-    assert "no answer within 0:00:20" in failure
-    assert "_hold_the_interpreter (hostile_ports.py:" in failure
+    assert "no answer within 20 s" in failure

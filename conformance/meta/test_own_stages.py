@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SAMPLER = ("sampler", "random_streams", "conventions")  # without its edges, which are `should`
 ALL = (*SAMPLER, "sampler_edges", "istft")
 RED = ("fail", "error", "mistrusted")
@@ -28,6 +30,7 @@ def having(entries, *wanted):
     return {name for name, entry in entries.items() if entry["verdict"] in wanted}
 
 
+@pytest.mark.slow
 def test_correct_stages_in_float32_pass(tmp_path):
     ports = ("NumpyPort", "TorchPort", "BoundToItsModel", "GreedyPort")
     results, output = verdicts(tmp_path, ALL, *ports)
@@ -56,6 +59,7 @@ THREE = (
 )
 
 
+@pytest.mark.slow
 def test_a_faulty_sampler_fails_the_requirements_about_the_fault(tmp_path):
     results, output = verdicts(tmp_path, SAMPLER, *FAILED)
     for port, expected in FAILED.items():
