@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import pickle
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import conformance
 from conformance.judging.compare import Comparison
 from conformance.judging.deviations import Deviation
 from conformance.judging.records import TestRecord
-from conformance.report.evidence import Evidence, Facts
+from conformance.report.evidence import Evidence, Facts, decode, encode
 from conformance.report.json_document import document
 from conformance.report.verdicts import ORDER, RED, first_failure, summarize
 
@@ -159,3 +163,31 @@ def test_the_document_follows_its_schema():
     without_evidence = json.loads(json.dumps(content))
     without_evidence["results"]["shared"]["LM-02"] |= {"verdict": "pass", "comparisons": 0}
     assert not validator.is_valid(without_evidence)
+
+
+class Version(str):
+    """Text of a foreign type, as `torch.__version__` is."""
+
+
+def test_a_journal_carries_scalars_as_plain_values():
+    Version.__module__ = "torch"
+    values = [
+        np.float64(2),
+        np.int64(3),
+        np.bool_(True),
+        Version("2.13"),
+        {"nested": np.float32(1)},
+    ]
+    carried = decode(encode(values))
+    assert carried == [2.0, 3, True, "2.13", {"nested": 1.0}]
+    assert [type(value) for value in carried] == [float, int, bool, str, dict]
+
+
+class Command:
+    def __reduce__(self):
+        return os.system, ("exit 1",)
+
+
+def test_a_journal_carries_no_code():
+    with pytest.raises(pickle.UnpicklingError, match="is not a value of a journal"):
+        decode(base64.b64encode(pickle.dumps(Command())).decode("ascii"))

@@ -135,12 +135,21 @@ def replay(path: Path) -> Evidence:
 
 
 class _Writer(pickle.Pickler):
-    """Writes the scalars of NumPy as those of Python."""
+    """Writes NumPy's scalars, and text and numbers of foreign types, as those of Python."""
 
     def reducer_override(self, value: Any) -> Any:
-        if not isinstance(value, np.generic):
+        if isinstance(value, np.generic):
+            plain = value.item()
+        elif type(value).__module__.partition(".")[0] in ("builtins", "conformance"):
             return NotImplemented
-        plain = value.item()
+        elif isinstance(value, str):
+            plain = str.__str__(value)
+        elif isinstance(value, int):
+            plain = int.__int__(value)
+        elif isinstance(value, float):
+            plain = float.__float__(value)
+        else:
+            return NotImplemented
         return type(plain), (plain,)
 
 
