@@ -115,7 +115,7 @@ class Search:
         self.actual: dict[tuple[int, str], Array] = {}  # of the last run, by sample and step
         self.tensors: dict[str, str] = {}  # step -> tensor
         self.misfit = ""  # the first step whose tensor has another size
-        self.turned: set[str] = set()  # steps whose tensors have the first two axes exchanged
+        self.transposed: set[str] = set()  # steps whose tensors have the first two axes exchanged
         for step in steps:
             # What a convolution itself returns has its channels first, as in PyTorch.
             names = step.name, *step.aliases
@@ -146,12 +146,12 @@ class Search:
                         f"{step} has other sizes than its definition: "
                         + ", ".join(f"{own:,} instead of {golden:,}" for own, golden in sizes)
                     )
-            elif self._is_turned(step, tensor, self._whole):
-                self.turned.add(step)
+            elif self._is_transposed(step, tensor, self._whole):
+                self.transposed.add(step)
 
-    def _is_turned(self, step: str, tensor: str, whole: Sequence[Mapping[str, Array]]) -> bool:
+    def _is_transposed(self, step: str, tensor: str, whole: Sequence[Mapping[str, Array]]) -> bool:
         """Whether a tensor's axes are those of a step with the first two exchanged."""
-        plain = turned = 0.0
+        plain = transposed = 0.0
         for sample, values in zip(self.samples, whole, strict=True):
             rows, array = sample.rows(step), np.asarray(values[tensor], np.float64)
             shape = tuple(size for size in array.shape if size != 1)
@@ -159,8 +159,8 @@ class Search:
             if tuple(size for size in exchanged.shape if size != 1) != shape:
                 return False
             plain += float(np.sum((array.reshape(rows.shape) - rows) ** 2))
-            turned += float(np.sum((array.reshape(exchanged.shape) - exchanged) ** 2))
-        return turned < plain
+            transposed += float(np.sum((array.reshape(exchanged.shape) - exchanged) ** 2))
+        return transposed < plain
 
     def linear(self) -> Found:
         """Every node, each on golden inputs, in one run of each sample."""
@@ -271,12 +271,12 @@ class Search:
     def as_given(self, index: int, step: str) -> Array:
         """The golden value of a step with the axes of its tensor."""
         rows, shape = self.samples[index].rows(step), self.shapes[index][self.tensors[step]]
-        rows = np.swapaxes(rows, 0, 1) if step in self.turned else rows
+        rows = np.swapaxes(rows, 0, 1) if step in self.transposed else rows
         return np.ascontiguousarray(rows, np.float32).reshape(shape)
 
     def _as_step(self, step: str, values: Array, rows: Array) -> Array:
         found = np.asarray(values, np.float64)
-        if step in self.turned:
+        if step in self.transposed:
             return np.swapaxes(found.reshape(np.swapaxes(rows, 0, 1).shape), 0, 1)
         return found.reshape(rows.shape)
 

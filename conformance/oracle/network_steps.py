@@ -353,7 +353,7 @@ def wrong_steps(
     half = 0.5 / decoder.frames_per_token - 0.5
     yield "interpolation of half pixels", "interpolation", interpolation(decoder, half)
     yield "no layer scale", "layer scale", lambda x, gamma: x
-    yield "kernels turned in time", "convolution", _turned
+    yield "kernels reversed in time", "convolution", _reversed
     yield "edge frames repeated instead of zeros", "convolution", _edges
     yield "a convolution one frame late", "convolution", _shifted(1)
     yield "a convolution one frame early", "convolution", _shifted(-1)
@@ -375,7 +375,7 @@ def _any_convolution(x: Array, weight: Array, bias: Array) -> Array:
     return (depthwise if weight.shape[1] == 1 else convolve)(x, weight, bias)
 
 
-def _turned(x: Array, weight: Array, bias: Array) -> Array:
+def _reversed(x: Array, weight: Array, bias: Array) -> Array:
     return _any_convolution(x, weight[..., ::-1], bias)
 
 
