@@ -130,6 +130,8 @@ def test_an_interrupted_run_has_a_report(tmp_path, to_group):
         text=True,
         start_new_session=True,
         env=with_path(tmp_path),
+        # A shell lets the jobs that it runs in the background ignore this signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (tmp_path / "waiting").exists() and started.poll() is None:
         time.sleep(0.1)

@@ -166,14 +166,16 @@ def test_a_bundle_for_two_runtimes_suits_both_unless_a_graph_was_replaced(tmp_pa
 
     for runtime in ("onnx", "openvino"):
         bundle = export_bundle(MODEL, tmp_path / "bundle", to=runtime)
+    voices = {name: open_backend(name, bundle) for name in ("onnx_cpu", "openvino_cpu")}
     for name, own in (("onnx_cpu", "onnx/lm_step_fused.onnx"), ("openvino_cpu", "openvino/")):
-        opened = open_backend(name, bundle)
-        require_all_graphs(opened, bundle)
-        assert any(file.startswith(own) for file in facts_of(opened, bundle).files)
+        require_all_graphs(voices[name], bundle)
+        assert any(file.startswith(own) for file in facts_of(voices[name], bundle).files)
     (bundle / "onnx" / "lm_step.onnx").write_bytes(b"another graph")
-    list_again(bundle)
+    # A port need not compare a bundle with its manifest; the built-in backends do.
     with pytest.raises(Misfit, match=r"does not run onnx/lm_step\.onnx"):
-        require_all_graphs(open_backend("onnx_cpu", bundle), bundle)
+        require_all_graphs(stub(files=[bundle / "onnx" / "decoder.onnx"]), bundle)
+    with pytest.raises(ModelError, match=r"lm_step\.onnx"):
+        open_backend("onnx_cpu", bundle)
     (bundle / "onnx" / "lm_step_fused.onnx").unlink()
     list_again(bundle)
     for name in ("onnx_cpu", STANDARD):  # no graph is written in place of one that is damaged
