@@ -26,6 +26,7 @@ ALLOWED = {
     ("PR-08", "torch"): "the reference voice runs on PyTorch",
     ("EX-", "onnx"): "graphs are written with the onnx package",
     ("EX-", "onnxruntime"): "exported graphs are run in ONNX Runtime",
+    ("EX-14", "openvino"): "an IR is opened on its runtime",
 }
 
 

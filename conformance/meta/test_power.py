@@ -33,8 +33,8 @@ LOOPS = ("GE-16", "SY-14", "ST-08", "ST-10", "ST-11", "BA-06")
     [
         ("OwnStages", ("LM-01", "SA-22", "SA-24", "IS-26", *LOOPS, *STAGES)),
         ("AudioDecoder", ("DE-10", "DE-11", "DE-12", "DE-13", "DE-14", "SY-01", "ST-08")),
-        ("Greedy", ("SA-08", "GE-16", "SY-14", "ST-10")),
-        ("ShortContext", ("LM-03", "DE-06", "GE-16", "SY-14")),
+        pytest.param("Greedy", ("SA-08", "GE-16", "SY-14", "ST-10"), marks=pytest.mark.slow),
+        pytest.param("ShortContext", ("LM-03", "DE-06", "GE-16", "SY-14"), marks=pytest.mark.slow),
     ],
 )
 def test_a_correct_port_passes(port, requirements):
