@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from conformance.contract.reader import SCOPES, requirements
 from conformance.faults import Fault, catalogue
 from conformance.faults import kill_matrix as matrix
 from conformance.faults.kill_matrix import Result
@@ -19,19 +20,20 @@ from conformance.subject import Subject, open_in_process
 SHARED = ("TX", "TK", "SA", "GE", "IS", "SY", "ST", "AO")
 
 
-def chosen(only: Sequence[str]) -> list[Fault]:
-    """The faults with an id, a beginning of it, a name or an aim in `only`; by default all."""
+def chosen(only: Sequence[str], scope: str | None = None) -> list[Fault]:
+    """The faults with an id, a beginning of it, a name or an aim in `only`; by default all.
+
+    With a scope, those that are aimed at one of its requirements.
+    """
+    ids = {name for name, each in requirements().items() if each.scope == scope}
     found = [
         fault
         for fault in catalogue().values()
-        if not only
-        or any(
-            fault.id.startswith(key) or key in (fault.id.partition("/")[2], *fault.aims)
-            for key in only
-        )
+        if (scope is None or ids.intersection(fault.aims))
+        and (not only or any(map(fault.is_named, only)))
     ]
     if not found:
-        raise click.UsageError(f"no fault is named {', '.join(only)}")
+        raise click.UsageError(f"no fault is named {', '.join(only) or scope}")
     return found
 
 
@@ -62,6 +64,9 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
     "--only", multiple=True, metavar="ID", help="These ids, beginnings of ids, names, or aims."
 )
 @click.option("--cover", is_flag=True, help="As few faults as show that each requirement can fail.")
+@click.option(
+    "--scope", type=click.Choice(SCOPES), help="Those aimed at requirements of this scope."
+)
 @click.option("--backend", "backends", multiple=True, default=["onnx_cpu"], show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--whole", is_flag=True, help="Run a fault's tests beyond the first failure.")
@@ -84,6 +89,7 @@ def faults(
     listing: bool,
     only: Sequence[str],
     cover: bool,
+    scope: str | None,
     backends: Sequence[str],
     jobs: int,
     whole: bool,
@@ -98,7 +104,8 @@ def faults(
     Exit status 1 if a fault is missed or attributed to a wrong stage, or a harmless variation
     fails a test.
     """
-    wanted = covering(chosen(only)) if cover else chosen(only)
+    wanted = chosen(only, scope)
+    wanted = covering(wanted) if cover else wanted
     if listing:
         for fault in wanted:
             kind = "harmless" if fault.harmless else "hard" if fault.hard else ""

@@ -67,6 +67,10 @@ class Fault:
     def harmless(self) -> bool:
         return not self.aims
 
+    def is_named(self, key: str) -> bool:
+        """Whether a key is the id, a beginning of it, the name, or a requirement aimed at."""
+        return self.id.startswith(key) or key in (self.id.partition("/")[2], *self.aims)
+
     @property
     def rightly_blamed(self) -> tuple[str, ...]:
         return self.blame or self.stage.blame
