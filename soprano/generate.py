@@ -58,6 +58,9 @@ class Generation:
         return self.prompt.ids + self.ids
 
 
+Advance = Callable[[Stages, Generation, Float32, Float32], Token]
+
+
 def advance(stages: Stages, generation: Generation, logits: Float32, hidden: Float32) -> Token:
     """Sample the next id of one utterance from logits (V,), predicted by hidden (H,)."""
     prompt = generation.prompt
@@ -75,7 +78,7 @@ def generate(
     prompts: Iterable[Prompt],
     *,
     batch_size: int = 1,
-    advance: Callable[[Stages, Generation, Float32, Float32], Token] = advance,
+    advance: Advance = advance,
     drafter: Callable[..., Drafter] = Drafter,
     drafted_rows: int = 1,
 ) -> Iterator[Token]:
@@ -111,14 +114,13 @@ def generate(
         assert output is not None
         kept = []  # the rows whose utterances go on
         for row, generation in enumerate(running):
-            following = [*drafted[row], None] if drafted else [None]
+            following = drafted[row] if drafted else []
             outputs = np.atleast_2d(output.logits[row]), np.atleast_2d(output.hidden[row])
-            for expected, logits, hidden in zip(following, *outputs, strict=False):
-                token = advance(stages, generation, logits, hidden)
+            finish = None
+            for token in _tokens(stages, generation, following, outputs, advance):
                 yield token
-                if token.finish is not None or token.id != expected:
-                    break
-            if token.finish is None:
+                finish = token.finish
+            if finish is None:
                 kept.append(row)
         state = output.state
         if kept and len(kept) < len(running):
@@ -130,6 +132,24 @@ def generate(
         complete = not waiting or len(running) == batch_size  # no prompt enters
         drafted = _draft(stages, running) if complete and len(running) <= drafted_rows else []
         output = _read(backend, running, drafted, state) if running else None
+
+
+def _tokens(
+    stages: Stages,
+    generation: Generation,
+    drafted: list[int],
+    outputs: tuple[Float32, Float32],
+    advance: Advance,
+) -> Iterator[Token]:
+    """One utterance's next token, and one more after each drafted id that it chooses too.
+
+    `outputs` are the logits (N, V) and hidden states (N, H) after its last id and the drafted ids.
+    """
+    for expected, logits, hidden in zip([*drafted, None], *outputs, strict=False):
+        token = advance(stages, generation, logits, hidden)
+        yield token
+        if token.finish is not None or token.id != expected:
+            return
 
 
 def _read(
