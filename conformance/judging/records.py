@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conformance.judging.compare import Comparison
@@ -38,6 +38,17 @@ class TestRecord:
 def is_third_party(subject: str) -> bool:
     """Whether a subject ("shared", "backend-model" or a backend) is not of this package."""
     return subject != "shared" and subject.partition("-")[0] not in BUILT_IN
+
+
+def backend_of(subject: str, others: Collection[str]) -> str:
+    """The backend of a subject, which is "backend-model" or a backend.
+
+    Both names may contain hyphens. `others` are all subjects of the run: a backend may be one.
+    """
+    if any(other.startswith(f"{subject}-") for other in others):
+        return subject
+    known = [other for other in others if subject.startswith(f"{other}-")]
+    return max(known, key=len, default="") or subject.rpartition("-")[0] or subject
 
 
 def totals(records: Sequence[TestRecord]) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from conformance.contract.reader import FOLDER, STAGES, requirements
+from conformance.judging.records import backend_of
 from conformance.report.levels import LEVELS, PARTIAL, level_of, levels, line
 
 PORTS = {name for name, known in requirements().items() if known.scope == "port"}
@@ -83,6 +84,21 @@ def test_subjects_of_one_backend_are_taken_together():
     assert found["exec:my-port"]["level"] == "L0"
     text = "level of exec:my-port: L0 (audio only); failed: LM-02"
     assert line("exec:my-port", found["exec:my-port"]) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "owner"),
+    [
+        ("onnx_cpu-v11", (), "onnx_cpu"),
+        ("shared", ("onnx_cpu-v11",), "shared"),
+        ("exec:a --fast", ("exec:a --fast-v11",), "exec:a --fast"),
+        ("exec:a --fast-v11", ("exec:a --fast",), "exec:a --fast"),
+        ("onnx_cpu-soprano-1.1", ("onnx_cpu", "shared"), "onnx_cpu"),
+        ("my-port-v11", ("my", "my-port", "my-v11"), "my-port"),
+    ],
+)
+def test_hyphens_of_a_command_or_a_model_do_not_divide_a_subject(name, others, owner):
+    assert backend_of(name, {name, *others}) == owner
 
 
 def test_shared_loops_count_for_this_package():

@@ -57,7 +57,7 @@ def test_a_python_backend_answers_as_in_its_own_process():
     ids, lengths = np.array([[3, 4, 5], [6, 7, 0]]), np.array([3, 2])
     first, second = own.prefill(ids, lengths), remote.prefill(ids, lengths)
     np.testing.assert_array_equal(second.logits, first.logits)
-    forked = remote.fork(second.state)
+    forked, third = remote.fork(second.state), remote.prefill(ids, lengths)
     for state in (second.state, remote.select(forked, [0, 1])):
         np.testing.assert_array_equal(
             remote.step(np.array([8, 9]), state).hidden,
@@ -65,6 +65,11 @@ def test_a_python_backend_answers_as_in_its_own_process():
         )
     with pytest.raises(PortError, match="consumed"):
         remote.step(np.array([8, 9]), second.state)
+    read = [b.verify(ids, lengths, b.fork(s.state)) for b, s in ((own, first), (remote, third))]
+    np.testing.assert_array_equal(read[1].logits, read[0].logits)
+    cut = remote.truncate(read[1].state, np.array([2, 1]))
+    assert remote.capabilities.verify
+    assert remote.step(np.array([8, 9]), cut).logits.shape == (2, 91)
     hidden = np.stack([first.hidden, first.hidden], axis=1)
     np.testing.assert_array_equal(
         remote.decode(hidden, np.array([2, 1])), own.decode(hidden, np.array([2, 1]))

@@ -16,7 +16,15 @@ import numpy as np
 from conformance.ports import wire
 from conformance.ports.process import LIMITS, MOST_FAILURES, PortProcess, PortProcessError
 from conformance.ports.wire import WireError, decode_array
-from soprano.backends import Attestation, Attested, Backend, Capabilities, Output, SynthesisResult
+from soprano.backends import (
+    Attestation,
+    Attested,
+    Backend,
+    Capabilities,
+    Output,
+    SynthesisResult,
+    Verified,
+)
 from soprano.backends.base import REQUIRED_FIELDS, PortBackend
 from soprano.backends.protocol import Float32, Int64
 from soprano.checkpoint.folder import ModelFolder
@@ -24,6 +32,7 @@ from soprano.config import IstftConfig, SamplingOptions
 
 ROW = frozenset({"prefill_one", "step_one"})  # of a port that processes single utterances
 BATCH = frozenset({"prefill", "step"})
+VERIFY = frozenset({"verify", "truncate"})
 DECODERS = frozenset({"decode", "decode_one", "decode_audio", "decode_audio_one"})
 STAGES = (
     "normalize", "split", "tokenize", "sample", "istft", "is_stuck", "synthesize",
@@ -155,6 +164,7 @@ def _capabilities(stated: Any, methods: frozenset[str]) -> Capabilities:
     plain["language_model"] = methods >= ROW or methods >= BATCH
     plain["decoder"] = bool(methods & DECODERS)
     plain["spectrum"] = bool(methods & {"decode", "decode_one"})
+    plain["verify"] = methods >= BATCH | VERIFY
     stated = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
     return Capabilities(**{**plain, **stated})
 
@@ -324,6 +334,18 @@ class BatchPort:
         output = self._port.network("step", ids=_list(ids), state=state.handle)
         state.consumed()
         return output
+
+    def verify(self, ids: Int64, lengths: Int64, state: RemoteState) -> Verified:
+        params = {"ids": _list(ids), "lengths": _list(lengths), "state": state.handle}
+        output = self._port.network("verify", **params)
+        state.consumed()
+        return Verified(*output)
+
+    def truncate(self, state: RemoteState, lengths: Int64) -> RemoteState:
+        params = {"state": state.handle, "lengths": _list(lengths)}
+        cut = self._port.state(self._port.process.call("truncate", params), "truncate")
+        state.consumed()
+        return cut
 
     def decode(self, hidden: Float32, lengths: Int64) -> Any:
         result = self._port.process.call(

@@ -17,7 +17,7 @@ import numpy as np
 
 from conformance.ports import wire
 from conformance.ports.client import STAGES
-from soprano.backends import Backend, Output, open_backend
+from soprano.backends import Backend, open_backend
 from soprano.config import IstftConfig, SamplingOptions
 
 NETWORK = ("prefill", "step", "decode", "fork", "select", "join")
@@ -58,6 +58,7 @@ class Server:
     ) -> dict[str, Any]:
         self._backend = open_backend(self._name, model, precision, threads)
         stages = [name for name in STAGES if hasattr(self._backend, name)]
+        stages += ["verify", "truncate"] * self._backend.capabilities.verify
         return {
             "protocol": wire.VERSION,
             "name": self._backend.name,
@@ -79,6 +80,12 @@ class Server:
     def on_step(self, ids: list[int], state: int) -> dict[str, Any]:
         return self._output(self._backend.step(_ints(ids), self._states[state]))
 
+    def on_verify(self, ids: list[list[int]], lengths: list[int], state: int) -> dict[str, Any]:
+        return self._output(self._own("verify")(_ints(ids), _ints(lengths), self._states[state]))
+
+    def on_truncate(self, state: int, lengths: list[int]) -> dict[str, Any]:
+        return self._state(self._own("truncate")(self._states[state], _ints(lengths)))
+
     def on_decode(self, hidden: Any, lengths: list[int]) -> dict[str, Any]:
         return {"spectrum": self._backend.decode(_floats(hidden), _ints(lengths))}
 
@@ -91,7 +98,7 @@ class Server:
     def on_join(self, first: int, second: int) -> dict[str, Any]:
         return self._state(self._backend.join(self._states[first], self._states[second]))
 
-    def _output(self, output: Output) -> dict[str, Any]:
+    def _output(self, output: Any) -> dict[str, Any]:
         arrays = {"logits": output.logits, "hidden": output.hidden}
         return arrays | self._state(output.state)
 

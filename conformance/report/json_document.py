@@ -40,7 +40,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "files": {name: facts.files for name, facts in evidence.subjects.items()},
         "not_covered": evidence.not_covered,
         "first_failure": first_failure(records),
-        "levels": levels(results),
+        "levels": levels(results, evidence.subjects),
         "results": results,
         "margins": {
             backend: {quantity: asdict(margin) for quantity, margin in own.items()}

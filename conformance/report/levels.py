@@ -5,11 +5,12 @@ They are computed from the verdicts alone, so that they can be computed for any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from conformance.contract.reader import requirements
+from conformance.judging.records import backend_of
 from conformance.report.verdicts import RED
 
 LEVELS = {
@@ -52,14 +53,13 @@ class Level:
     reason: str  # why it is not the next level
 
 
-def levels(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """The level of each backend of a document's results."""
+def levels(
+    results: Mapping[str, Mapping[str, Mapping[str, Any]]], opened: Iterable[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """The level of each backend of a document's results; `opened` are backends with models."""
     groups: dict[str, dict[str, set[str]]] = {}
     for subject, entries in results.items():
-        # A subject is "backend-model", or a backend, whose name may have hyphens too.
-        alone = any(other.startswith(f"{subject}-") for other in results)
-        backend = subject if alone else subject.rpartition("-")[0] or subject
-        own = groups.setdefault(backend, {})
+        own = groups.setdefault(backend_of(subject, {*results, *opened}), {})
         for name, entry in entries.items():
             own.setdefault(name, set()).add(entry["verdict"])
     shared = groups.pop("shared", {})

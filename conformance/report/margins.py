@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conformance.judging.compare import Comparison, of_limit
-from conformance.judging.records import TestRecord
+from conformance.judging.records import TestRecord, backend_of
 
 _LANGUAGE_MODEL = ("logits", "hidden")  # the last words of its quantities; others: the decoder's
 
@@ -39,8 +39,9 @@ def margins(records: list[TestRecord]) -> dict[str, dict[str, Margin]]:
 
 def _by_backend(records: list[TestRecord]) -> dict[str, dict[str, Group]]:
     groups: dict[str, dict[str, Group]] = {}
+    subjects = {record.subject for record in records}
     for record in records:
-        backend = record.subject.rpartition("-")[0] or record.subject
+        backend = backend_of(record.subject, subjects)
         for comparison in record.comparisons:
             if comparison.floor:
                 own = groups.setdefault(backend, {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from conformance.contract.reader import pipeline_order
 from conformance.judging.compare import of_limit
+from conformance.judging.records import backend_of
 from conformance.report.documents import Json, Run
 from conformance.report.verdicts import ORDER, RED
 
@@ -80,15 +81,11 @@ def merge(runs: list[Run]) -> Table:
 
 def _by_backend(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
     groups: dict[str, list[str]] = {}
+    subjects = {*run.document["results"], *run.document["backends"]}
     for subject in run.document["results"]:
-        groups.setdefault(backend_of(subject), []).append(subject)
+        groups.setdefault(backend_of(subject, subjects), []).append(subject)
     for backend in sorted(groups, key=lambda name: (name == "shared", name)):
         yield backend, tuple(sorted(groups[backend]))
-
-
-def backend_of(subject: str) -> str:
-    """The backend of a subject, which is "backend-model" or a backend."""
-    return subject.rpartition("-")[0] or subject
 
 
 def used(entry: Json) -> str:

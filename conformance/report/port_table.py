@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from conformance.contract.reader import STAGES
+from conformance.judging.records import backend_of
 from conformance.report.levels import LEVELS, PARTIAL
 from conformance.report.verdicts import ORDER
 
@@ -48,19 +49,24 @@ def summary(document: Json, name: str, day: str) -> Json:
         own = families.setdefault(requirement[:2], {})
         own[verdict] = own.get(verdict, 0) + 1
     attested = next(iter(document["backends"].values()), {})
+    subjects = {*document["results"], *document["backends"]}
     level = next(iter(document["levels"].values()), {"level": None, "reason": "", "offered": []})
     return {
         "name": name,
         "version": attested.get("version", {}).get("value", "unknown"),
         "suite": document["environment"].get("soprano-conformance", "unknown"),
         "date": day,
-        "models": sorted({subject.rpartition("-")[2] for subject in document["backends"]}),
+        "models": sorted({_model(subject, subjects) for subject in document["backends"]}),
         "level": level["level"],
         "reason": level["reason"],
         "offered": level["offered"],
         "families": {stage: families[stage] for stage in STAGES if stage in families},
         "faults": sorted(faults),
     }
+
+
+def _model(subject: str, subjects: Collection[str]) -> str:
+    return subject.removeprefix(f"{backend_of(subject, subjects)}-")
 
 
 def table(summaries: Sequence[Json]) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.excerpts import decode
+from conformance.judging.records import backend_of
 from conformance.report import plots
 from conformance.report.documents import Inputs, Json, Run
 from conformance.report.markup import Row, element, style_of, table, verdict
-from conformance.report.merged import backend_of
 from soprano.audio_files import WavWriter
 
 _EXAMPLES = 6  # utterances that are embedded
@@ -136,12 +136,14 @@ def audio(runs: Sequence[Run]) -> str:
     ]
     if not found:
         return ""
+    documents = [run.document for run in runs]
+    subjects = {name for each in documents for name in (*each["results"], *each["backends"])}
     # Failures first, then the longest; of each backend one, before it has a second.
     found.sort(key=lambda each: (not each[2]["failed"], -_seconds(each[2])))
     seen: dict[str, int] = {}
     ranked = []
     for title, subject, excerpt in found:
-        backend = title.replace(subject, backend_of(subject))
+        backend = title.replace(subject, backend_of(subject, subjects))
         seen[backend] = seen.get(backend, 0) + 1
         ranked.append((seen[backend] if not excerpt["failed"] else 0, title, excerpt))
     ranked.sort(key=lambda each: each[0])

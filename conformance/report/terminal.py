@@ -36,7 +36,7 @@ def sections(evidence: Evidence, *, full: bool) -> Iterator[Section]:
         span = missing[0] if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
         lines.append(f"error: {len(missing)} requirements ({span}) were not judged: {reason}")
     lines += [_not_covered(*left_out) for left_out in evidence.not_covered.items()]
-    found = levels(by_subject(records)) if evidence.collected else {}
+    found = levels(by_subject(records), evidence.subjects) if evidence.collected else {}
     lines += [line(*each) for each in found.items() if each[1]["reason"] != PARTIAL]
     yield "conformance by requirement", lines
     if table := margins.lines(records, _BRIEF_ROWS if brief else None):
