@@ -1,15 +1,17 @@
 """Generated ids compared to their end: after a difference, both sides continue with one id.
 
 The reference's logits are those after the compared ids, so every decision of an utterance is
-judged, also behind a tie. A difference is a tie if its margin lies within the error that the
-logits may have and, where the logits are known, within the error that was measured, which must be
-within its limit.
+judged, also behind a tie. Where a loop can be resumed, the reference's id is fed
+(`conformance.diagnosis.generated_ids`); ids that are already there are judged as they are.
+A difference is a tie if its margin lies within the error that the logits may have and, where the
+logits are known, within the error that was measured, which must be within its limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import NormalDist
 
 import numpy as np
@@ -111,6 +113,8 @@ def reanchored(
     *,
     actual: Floats | None = None,
     text: str = "",
+    start: int = 0,
+    once: bool = False,
 ) -> Reanchored:
     """Compare each id of an utterance with the reference's decision after the same ids.
 
@@ -119,11 +123,14 @@ def reanchored(
         reference: the oracle's logits (T, V) that predict each id.
         limit: of a logit's error.
         actual: the logits (T, V) that the ids were drawn from.
+        start: the first id that is compared.
+        once: compare no id behind the first difference.
     """
     excused = largest_tie(limit, options.temperature)
     scale = limit.floor or limit.rms / tolerances.FACTOR
-    found = Reanchored(len(ids))
-    for index, chosen in enumerate(ids):
+    found = Reanchored()
+    for index, chosen in islice(enumerate(ids), start, None):
+        found.compared += 1
         history = [*prompt, *ids[:index]]
         decision = decide(reference[index], history, options, uniforms[index])
         found.expected_ties += chance_of_tie(decision.margin, scale, options.temperature)
@@ -141,6 +148,8 @@ def reanchored(
                     excused, measured, _around(ids, index), text, beyond,
                 )
             )  # fmt: skip
+            if once:
+                break
     return found
 
 

@@ -29,8 +29,8 @@ def language_model_faults() -> list[str]:
     ]
 
 
-def defects(name: str) -> int:
-    """The defects and the ties beyond the expected number with a fault, planted in this process."""
+def defects(name: str, utterances: int) -> int:
+    """The defects with a fault, planted in this process."""
     fault = catalogue()[name]
     model = next(path for path in fixture_models() if path.name == fault.model)
     pack = find_pack(model)
@@ -39,23 +39,23 @@ def defects(name: str) -> int:
     count = 0
     for options in OPTIONS:
         probed = Probed(subject, "onnx_cpu", model, None)
-        found = compare_utterances(probed, options, UTTERANCES).found
+        found = compare_utterances(probed, options, utterances).found
         count += len(found.defects)
     return count
 
 
-def _in_child(name: str) -> int | str:
+def _in_child(name: str, utterances: int) -> int | str:
     try:
-        return defects(name)
+        return defects(name, utterances)
     except Exception as error:  # a fault may raise anything
         return f"{type(error).__name__}: {error}"
 
 
-def counted(names: list[str]) -> Iterator[tuple[str, int | str]]:
+def counted(names: list[str], utterances: int = UTTERANCES) -> Iterator[tuple[str, int | str]]:
     """Each fault in a process of its own, with its defects or what it raised."""
     for name in names:
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            yield name, pool.apply(_in_child, (name,))
+            yield name, pool.apply(_in_child, (name, utterances))
 
 
 def main() -> int:
