@@ -164,68 +164,73 @@ def _genai_steps(model: str, threads: int) -> Tasks:
     )
 
 
+def _session(matrix: Any, threads: int) -> Any:
+    """ONNX Runtime's product of `x` (rows, K) with a matrix (K, N)."""
+    import onnx
+    import onnxruntime as ort
+    from onnx import helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "matrix"], ["y"])],
+        "matmul",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", len(matrix)])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(matrix, "matrix")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(model.SerializeToString(), options)
+
+
+def _fastest(*methods: Callable[[], Any]) -> float:
+    """The least seconds of several methods, each tried five times."""
+
+    def seconds(method: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        method()
+        return time.perf_counter() - start
+
+    return min(seconds(method) for method in methods for _ in range(5))
+
+
 def _machine(threads: int, bytes_read: int) -> Tasks:
     """The highest rates of this machine: the best of several methods and attempts.
 
     The matrix-vector product reads a buffer of `bytes_read` bytes, the size of the weights.
     """
-    import onnx
-    import onnxruntime as ort
     import torch
-    from onnx import helper, numpy_helper
 
     torch.set_num_threads(threads)
     generator = np.random.default_rng(0)
-
-    def session(matrix: Any) -> Any:
-        graph = helper.make_graph(
-            [helper.make_node("MatMul", ["x", "matrix"], ["y"])],
-            "matmul",
-            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", len(matrix)])],
-            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
-            [numpy_helper.from_array(matrix, "matrix")],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        return ort.InferenceSession(model.SerializeToString(), options)
-
     tall = generator.standard_normal((bytes_read // 4 // 2048, 2048), np.float32)
     wide = np.ascontiguousarray(tall.reshape(-1, 512).T)
     vectors = {size: np.ones((1, size), np.float32) for size in (512, 2048)}
-    ort_matmul, torch_matrix = session(wide), torch.from_numpy(tall)
+    ort_matmul, torch_matrix = _session(wide, threads), torch.from_numpy(tall)
     # As in the decoder: a window of frames through a pointwise convolution.
     frames = generator.standard_normal((2048, 768), np.float32)
     pointwise = generator.standard_normal((768, 2304), np.float32)
-    convolution = session(pointwise)
+    convolution = _session(pointwise, threads)
     codes = [
         torch.from_numpy(generator.integers(-127, 128, shape).astype(np.int8))
         for shape in ((2048, 768), (768, 2304))
     ]
     operations = 2 * frames.size * pointwise.shape[1]
 
-    def fastest(*methods: Callable[[], Any]) -> float:
-        def seconds(method: Callable[[], Any]) -> float:
-            start = time.perf_counter()
-            method()
-            return time.perf_counter() - start
-
-        return min(seconds(method) for method in methods for _ in range(5))
-
     def rates() -> dict[str, Any]:
-        vector = fastest(
+        vector = _fastest(
             lambda: ort_matmul.run(None, {"x": vectors[512]}),
             lambda: torch_matrix @ torch.from_numpy(vectors[2048][0]),
         )
+        matmul = _fastest(
+            lambda: convolution.run(None, {"x": frames}),
+            lambda: torch.from_numpy(frames) @ torch.from_numpy(pointwise),
+        )
         return {
             "bytes": tall.nbytes / vector,
-            "plain_bytes": tall.nbytes / fastest(lambda: torch_matrix.sum()),
-            "float32": operations
-            / fastest(
-                lambda: convolution.run(None, {"x": frames}),
-                lambda: torch.from_numpy(frames) @ torch.from_numpy(pointwise),
-            ),
-            "int8": operations / fastest(lambda: torch._int_mm(*codes)),
+            "plain_bytes": tall.nbytes / _fastest(lambda: torch_matrix.sum()),
+            "float32": operations / matmul,
+            "int8": operations / _fastest(lambda: torch._int_mm(*codes)),
         }
 
     return {"rates": rates}
