@@ -14,9 +14,10 @@ from conformance.golden.packs import fixture_models
 from conformance.ports import client, wire
 from conformance.ports.client import open_process
 from conformance.ports.commands import SKELETONS, port
-from conformance.ports.process import PortError, PortProcessError
+from conformance.ports.process import LIMITS, PortError, PortProcessError
 from conformance.ports.wire import PortFailureError, WireError
 from soprano.backends import open_backend
+from soprano.config import SamplingOptions
 
 V11 = next(path for path in fixture_models() if path.name == "v11")
 SERVER = f"{sys.executable} -m conformance.ports.server"
@@ -88,6 +89,9 @@ def test_a_python_backend_answers_as_in_its_own_process():
         ("sys.stdout.write('{\"id\": 2, '); sys.stdout.flush(); os._exit(0)", "no line end"),
         ("write([1, 2])", "must be an object"),
         ("write({'id': 99, 'result': 1})", "id 99 of no request"),
+        ("write({'id': [number], 'result': 1})", "of no request"),
+        ("write({'id': str(number), 'result': 1})", "id '2' of no request"),
+        ("while True: write({'id': number, 'chunk': []})", "too many answers|neither"),
         ("write({'id': number})", "neither result nor error"),
         ("time.sleep(60)", "no answer to normalize within 1 s"),
         ("sys.stdout.close(); os.close(1); time.sleep(60)", "closed its output"),
@@ -118,6 +122,14 @@ def test_a_line_without_end_is_cut_off(wrong, monkeypatch):
         ("{'dtype': 'float8', 'shape': [91], 'base64': ''}", "dtype must be one of"),
         ("{'dtype': 'float32', 'shape': [-1], 'base64': ''}", "list of lengths"),
         ("{'dtype': 'float32', 'shape': [91], 'base64': '?'}", "base64"),
+        ("{'dtype': 'float32', 'shape': [91]}", "base64 is missing"),
+        ("{'dtype': 'float32', 'shape': [0, 10**30], 'base64': ''}", "do not fill"),
+        ("{'dtype': 'float32', 'shape': {'0': 91}, 'base64': ''}", "list of lengths"),
+        ("{'dtype': ['float32'], 'shape': [91], 'base64': ''}", "dtype must be one of"),
+        ("{'file': ['a'], 'tensor': 1}", "name in the shared folder"),
+        ("10**30", "must be an array"),
+        ("[10**30] * 91", "numbers only"),
+        ("[True] * 91", "numbers only"),
         ("{'file': '../a.safetensors'}", "name in the shared folder"),
         ("{'file': 'a.safetensors'}", "cannot be read"),
         ("[None] * 91", "numbers only"),
@@ -154,7 +166,11 @@ def test_an_error_is_an_answer_and_the_port_goes_on(wrong):
         ({"protocol": 2}, "protocol version 1"),
         ({"methods": "all"}, "list of names"),
         ({"capabilities": {"wings": True}}, "unknown capabilities wings"),
+        ({"capabilities": {"batch": "yes"}}, "capability batch"),
+        ({"capabilities": {"max_length": 1e3}}, "capability max_length"),
+        ({"capabilities": ["batch"]}, "must be an object"),
         ({"attest": {"threads": 2}}, "value and how"),
+        ({"methods": {"prefill_one": True}}, "list of names"),
     ],
 )
 def test_a_wrong_greeting_is_named(tmp_path, hello, reason):
@@ -162,6 +178,51 @@ def test_a_wrong_greeting_is_named(tmp_path, hello, reason):
     script.write_text(ANSWERS.replace("hello(number)\n", f"hello(number, **{hello!r})\n"))
     with pytest.raises(WireError, match=reason):
         open_process(f"{sys.executable} {script}", V11)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        ("os._exit(0)", "ended with status 0"),
+        ("print('loading the model'); hello(number)", "is not JSON: b'loading the model"),
+        ("hello(number); hello(number); time.sleep(0.5)", "request 1 was answered twice"),
+        ("hello(number + 1)", "id 2 of no request"),
+        ("write({'id': number, 'result': None})", "protocol version 1"),
+        ("write({'id': number, 'error': 'no'})", "no"),
+        ("sys.stdout.write('{\"id\": 1'); sys.stdout.flush(); time.sleep(60)", "within 2 s"),
+        ("os.close(1); time.sleep(60)", "closed its output|within 2 s"),
+        ("time.sleep(60)", "no answer to hello within 2 s"),
+    ],
+)
+def test_a_port_that_fails_in_the_handshake_is_named(tmp_path, monkeypatch, greeting, reason):
+    monkeypatch.setattr(LIMITS, "request", 1.0)
+    script = tmp_path / "port.py"
+    script.write_text(ANSWERS.replace("hello(number)\n", f"{greeting}\n"))
+    with pytest.raises((PortFailureError, PortError), match=reason):
+        open_process(f"{sys.executable} {script}", V11).normalize("a")
+
+
+@pytest.mark.parametrize(
+    ("stage", "result", "reason"),
+    [
+        ("loaded_weights", "[1, 2]", "must be an object"),
+        ("loaded_weights", "{'decoder': [1]}", "loaded_weights: decoder: .* an object"),
+        ("default_options", "'warm'", "must be an object"),
+        ("default_options", "{'heat': 1}", "unknown options heat"),
+        ("wav", "{'bytes': [300]}", "from 0 to 255"),
+        ("wav", "{'bytes': [[1], [2]]}", "from 0 to 255"),
+        ("wav", "'UklGRg=='", "has no 'bytes'"),
+        ("synthesize", "{'ids': {}, 'samples': []}", "no list 'ids'"),
+        ("synthesize_batch", "{}", "must be a list"),
+    ],
+)
+def test_results_of_a_wrong_form_are_named(wrong, stage, result, reason):
+    port = wrong(f"write({{'id': number, 'result': {result}}})")._port
+    options = [SamplingOptions(), [[0.5]], 1]
+    arguments = {"wav": [np.zeros(2), 16000], "synthesize": [[1], *options]}
+    arguments["synthesize_batch"] = [[[1]], *options]
+    with pytest.raises(WireError, match=reason):
+        getattr(client, f"_{stage}")(port, *arguments.get(stage, []))
 
 
 def test_arrays_survive_the_wire():

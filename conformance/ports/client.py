@@ -80,6 +80,7 @@ class ProcessPort:
         with self._starting:
             if self._closed:
                 raise PortProcessError("the port is closed")
+            self._process.require_running()
             if failure := self._process.failure:
                 self._failures += MOST_FAILURES if "within" in failure else 1
                 if self._failures > 3 * MOST_FAILURES:
@@ -166,6 +167,10 @@ def _capabilities(stated: Any, methods: frozenset[str]) -> Capabilities:
     plain["spectrum"] = bool(methods & {"decode", "decode_one"})
     plain["verify"] = methods >= BATCH | VERIFY
     stated = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
+    for key, value in stated.items():
+        default = getattr(Capabilities(), key)
+        if type(value) not in ((int, type(None)) if default is None else (type(default),)):
+            raise WireError(f"hello: capability {key} has a value of a wrong type: {value!r}")
     return Capabilities(**{**plain, **stated})
 
 
@@ -278,6 +283,8 @@ def _stream(
 def _wav(port: ProcessPort, samples: Float32, sample_rate: int) -> bytes:
     params = {"samples": _float32(samples), "sample_rate": sample_rate}
     data = port.array(port.process.call("wav", params), "bytes", "wav")
+    if data.ndim != 1 or (data != data.astype(np.uint8)).any():
+        raise WireError("wav: bytes must be a list of integers from 0 to 255")
     return bytes(data.astype(np.uint8))
 
 
@@ -286,22 +293,30 @@ def _decode_audio(port: ProcessPort, hidden: Float32, lengths: Int64) -> Any:
 
 
 def _default_options(port: ProcessPort) -> SamplingOptions:
-    stated = port.process.call("default_options", {})
+    stated = _object(port.process.call("default_options", {}), "default_options")
+    if unknown := sorted(set(stated) - {field.name for field in fields(SamplingOptions)}):
+        raise WireError(f"default_options: unknown options {', '.join(unknown)}")
     return SamplingOptions(**stated)
 
 
 def _loaded_weights(port: ProcessPort) -> dict[str, dict[str, Any]]:
-    stated = port.process.call("loaded_weights", {})
-    folder = port.process.folder
-    return {
-        part: {name: decode_array(array, name, folder) for name, array in own.items()}
-        for part, own in stated.items()
-    }
+    stated = _object(port.process.call("loaded_weights", {}), "loaded_weights")
+    return {part: _arrays(port, own, f"loaded_weights: {part}") for part, own in stated.items()}
 
 
 def _tap(port: ProcessPort, names: Sequence[str], **params: Any) -> dict[str, Any]:
-    stated = port.process.call("tap", {"names": list(names), **params})
-    return {name: decode_array(array, name, port.process.folder) for name, array in stated.items()}
+    return _arrays(port, port.process.call("tap", {"names": list(names), **params}), "tap")
+
+
+def _arrays(port: ProcessPort, stated: Any, what: str) -> dict[str, Any]:
+    folder = port.process.folder
+    return {name: decode_array(a, name, folder) for name, a in _object(stated, what).items()}
+
+
+def _object(stated: Any, what: str) -> dict[str, Any]:
+    if not isinstance(stated, dict):
+        raise WireError(f"{what}: the result must be an object, got {str(stated)[:80]}")
+    return stated
 
 
 def _float32(values: Any) -> Float32:

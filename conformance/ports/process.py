@@ -26,6 +26,7 @@ from conformance.ports import wire
 from conformance.ports.wire import PortFailureError, WireError
 
 LONGEST_LINE = 256 * 2**20  # bytes; the spectrum of 1,024 tokens of a published model has 90 MB
+_SMALLEST = 2**15  # bytes for which a short message counts, so that their number is limited too
 MOST_FAILURES = 5  # of a port that ends; one that does not answer may do so three times
 MOST_MEMORY = 0.75  # of the machine's, where no limit is given
 _WATCH = 0.25  # seconds between two looks at a process
@@ -91,10 +92,12 @@ class PortProcess:
         except (OSError, ValueError) as error:
             self.folder.rmdir()
             raise PortProcessError(f"{command!r} cannot be started: {error}") from None
-        self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        self._answers: dict[Any, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self.released: deque[Any] = deque()  # handles of states that are no longer needed
-        self._closed_streams: set[int] = set()
+        self._received: dict[Any, int] = {}  # bytes by request
+        self._closed_streams: set[Any] = set()
         self._failure = ""  # why no further answer will come
+        self.told = False  # whether a caller has got this failure
         self._errors: deque[str] = deque(maxlen=20)  # last lines of stderr
         self._sending = threading.Lock()
         self._count = 0
@@ -121,7 +124,7 @@ class PortProcess:
         try:
             return self._result(self._next(number, method, seconds), method)
         finally:
-            self._answers.pop(number, None)
+            self._forget(number)
 
     def exchange(
         self,
@@ -137,7 +140,7 @@ class PortProcess:
             self._write({"id": number, "method": method, **header, "sizes": sizes}, blobs)
             return self._next(number, method, seconds)
         finally:
-            self._answers.pop(number, None)
+            self._forget(number)
 
     def stream(self, method: str, params: dict[str, Any]) -> Iterator[Any]:
         """The values of the messages `{"id", "chunk"}` before the result."""
@@ -151,12 +154,14 @@ class PortProcess:
             self.notify("cancel", {"id": number})
             raise
         finally:
-            self._answers.pop(number, None)
+            self._forget(number)
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a message that has no answer."""
+        told = self.told
         with contextlib.suppress(PortProcessError):
             self._write({"method": method, "params": params})
+        self.told = told
 
     def close(self) -> None:
         """End the process: it is asked to by the end of its input, and killed after two seconds."""
@@ -179,6 +184,11 @@ class PortProcess:
                 taken.append(self.released.popleft())
         return taken
 
+    def require_running(self) -> None:
+        """Raise the failure of a process that no caller has been told yet."""
+        if self._failure and not self.told:
+            raise self._error(f"after an answer, {self._failure}")
+
     def _number(self) -> int:
         if self._failure:
             raise self._error(self._failure)
@@ -186,6 +196,12 @@ class PortProcess:
             self._count += 1
             self._answers[self._count] = queue.SimpleQueue()
             return self._count
+
+    def _forget(self, number: int) -> None:
+        waiting = self._answers.pop(number, None)
+        self._received.pop(number, None)
+        if waiting and not waiting.empty() and waiting.get() and number not in self._closed_streams:
+            self._fail(f"request {number} was answered twice")
 
     def _send(self, method: str, params: dict[str, Any]) -> int:
         number = self._number()
@@ -251,19 +267,26 @@ class PortProcess:
                 message = wire.parse(line)
                 if "sizes" in message:
                     message["blobs"] = [*self._blobs(message["sizes"])]
-                waiting = self._answers.get(message.get("id", -1))
-                if waiting is None:
-                    number = message.get("id")
-                    if number in self._closed_streams:
-                        continue
-                    if isinstance(number, int) and 0 < number <= self._count:
-                        raise WireError(f"request {number} was answered twice")
-                    raise WireError(f"an answer has the id {number!r} of no request")
-                waiting.put(message)
+                self._deliver(message, len(line))
         except (WireError, TypeError) as error:
             self._fail(str(error))
         else:
             self._fail(self._ending())
+
+    def _deliver(self, message: dict[str, Any], size: int) -> None:
+        """Hand an answer of some bytes to the thread that waits for it."""
+        number = message.get("id")
+        known = type(number) in (int, float) and 0 < number <= self._count
+        waiting = self._answers.get(number) if known else None
+        if waiting:
+            self._received[number] = self._received.get(number, 0) + max(size, _SMALLEST)
+            if self._received[number] > 2 * LONGEST_LINE:
+                raise WireError(f"request {number} has too many answers, or too long ones")
+            waiting.put(message)
+        elif known and number not in self._closed_streams:
+            raise WireError(f"request {number} was answered twice")
+        elif not known:
+            raise WireError(f"an answer has the id {repr(number)[:40]} of no request")
 
     def _blobs(self, sizes: list[int]) -> Iterator[bytes]:
         assert self._process.stdout
@@ -313,6 +336,7 @@ class PortProcess:
             self._process.wait(2)
 
     def _error(self, reason: str) -> PortProcessError:
+        self.told = True
         if threading.current_thread() not in self._threads:
             self._threads[1].join(0.2)  # what the process wrote before its end
         said = " | ".join(line for line in list(self._errors)[-3:] if line)

@@ -59,6 +59,7 @@ class Host:
     def _running(self) -> tuple[PortProcess, Shared]:
         with self._lock:
             if self._started and (failure := self._started[0].failure):
+                self._started[0].require_running()
                 self._failures += MOST_FAILURES if "within" in failure else 1
                 if self._failures > 3 * MOST_FAILURES:
                     raise PortProcessError(f"{failure} (not started again: it failed too often)")

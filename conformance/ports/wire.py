@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +70,12 @@ def decode_array(value: Any, what: str, folder: Path | None = None) -> Array:
         raw = base64.b64decode(value["base64"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise WireError(f"{what}: base64 is missing or damaged ({error})") from None
-    if len(raw) != math.prod(shape) * kind.itemsize:
-        raise WireError(f"{what}: {len(raw)} bytes do not fill shape {shape} of {dtype}")
-    return np.frombuffer(raw, kind).reshape(shape).astype(dtype)
+    try:
+        return np.frombuffer(raw, kind).reshape(shape).astype(dtype)
+    except (ValueError, OverflowError):
+        raise WireError(
+            f"{what}: {len(raw)} bytes do not fill shape {_short(shape)} of {dtype}"
+        ) from None
 
 
 def _from_lists(value: list[Any], what: str) -> Array:
@@ -97,7 +99,7 @@ def _from_file(value: dict[str, Any], what: str, folder: Path | None) -> Array:
     try:
         with safe_open(folder / name, framework="numpy") as tensors:
             array: Array = tensors.get_tensor(value.get("tensor", "array"))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:  # or a name or a type is none of NumPy
         raise WireError(f"{what}: {name} cannot be read: {error}") from None
     (folder / name).unlink(missing_ok=True)
     return array
