@@ -76,6 +76,7 @@ def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault,
     help="Faults of networks, text, tokenizer, sampler and ISTFT, each as a Python port.",
 )
 @click.option("--in-process", is_flag=True, help="Such ports in the process of the suite.")
+@click.option("--exec", "by_exec", is_flag=True, help="Such ports by exec:COMMAND.")
 @click.option("--resume", is_flag=True, help="Keep the results that the JSON file already has.")
 @click.option(
     "--checkout", type=click.Path(path_type=Path),
@@ -95,6 +96,7 @@ def faults(
     whole: bool,
     as_port: bool,
     in_process: bool,
+    by_exec: bool,
     resume: bool,
     checkout: Path | None,
     output: Path,
@@ -124,7 +126,8 @@ def faults(
         length=total, label="faults", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         bar.update(len(results))
-        settings = {"whole": whole, "checkout": checkout, "port": port}
+        command = f"exec:{sys.executable} -m conformance.ports.server " if by_exec else ""
+        settings = {"whole": whole, "checkout": checkout, "port": port, "command": command}
         for result in matrix.run(waiting, jobs, output / "logs", **settings):
             results.append(result)
             matrix.write(document, results)

@@ -91,7 +91,7 @@ def judge(fault: Fault, backend: str, reports: Sequence[dict[str, Any]]) -> Resu
         for report in reversed(reports)
         for subject in report["results"].values()
         for name, entry in subject.items()
-        if failed(entry)
+        if _is_found(entry)
     }
     result.requirements = sorted(red, key=_in_flow)
     lines = (line for entry in red.values() for line in entry["failures"])
@@ -113,6 +113,11 @@ def judge(fault: Fault, backend: str, reports: Sequence[dict[str, Any]]) -> Resu
         result.missed = [aim for aim in fault.aims if rightly and aim not in result.requirements]
         result.right = rightly and not result.missed
     return result
+
+
+def _is_found(entry: dict[str, Any]) -> bool:
+    """Whether a fault shows in a requirement; a `should` that a port does not meet is a warning."""
+    return failed(entry) or entry["verdict"] == "warning"
 
 
 def _in_flow(requirement: str) -> tuple[int, str]:
@@ -219,12 +224,14 @@ def run(
     whole: bool = False,
     checkout: Path | None = None,
     port: Subject | None = None,
+    command: str = "",
 ) -> Iterator[Result]:
     """Judge each fault on its backend, `jobs` at a time.
 
     Args:
         whole: also after the first failure.
         port: how the fault is opened as a port of a third party; None plants it in the backend.
+        command: what stands before the port's name, such as "exec:COMMAND ".
     """
     if not wanted:
         return
@@ -246,7 +253,8 @@ def run(
             child = os.fork()
             if not child:
                 find = partial(modules_of, tests=tests, checkout=checkout)
-                _plant_and_run(fault, backend, packs, logs, find, whole=whole, port=port)
+                name = f"{command}{plant.__name__}:{fault.id}" if port else backend
+                _plant_and_run(fault, backend, name, packs, logs, find, whole=whole, port=port)
             running[child] = (fault, backend)
         child, status, usage = os.wait4(-1, 0)
         fault, backend = running.pop(child)
@@ -287,6 +295,7 @@ class Planted:
 def _plant_and_run(
     fault: Fault,
     backend: str,
+    name: str,
     packs: dict[Path, Pack],
     logs: Path,
     modules_of: Callable[[Sequence[str]], list[str]],
@@ -296,7 +305,6 @@ def _plant_and_run(
 ) -> NoReturn:
     """In a forked process: plant, run, and end without the parent's cleanup."""
     status = 1
-    name = f"{plant.__name__}:{fault.id}" if port else backend
     folder = _folder(logs, fault, backend)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -331,7 +339,7 @@ def _plant_and_run(
 def _red(path: Path) -> set[str]:
     """The requirements that failed in a report."""
     results = json.loads(path.read_text("utf-8"))["results"].values()
-    return {name for own in results for name, entry in own.items() if failed(entry)}
+    return {name for own in results for name, entry in own.items() if _is_found(entry)}
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
