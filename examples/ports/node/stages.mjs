@@ -2,6 +2,7 @@
 
 /** The id that a uniform draws from logits (V,); see SA in the contract. */
 export function sample(logits, history, options, uniform, bug) {
+  if (!logits.length) throw new Error("logits are empty");
   const scores = Float64Array.from(logits);
   for (const id of bug === "penalty-per-occurrence" ? history : new Set(history)) {
     scores[id] *= scores[id] < 0 ? options.repetition_penalty : 1 / options.repetition_penalty;
@@ -63,6 +64,7 @@ function hann(n, bug) {
 /** Samples ((T - 1) * hop,) of a spectrum (F, T, 2), centred and one-sided. */
 export function istft(spectrum, frames, { n_fft: n, hop_length: hop, win_length }, bug) {
   const bins = n / 2 + 1;
+  if (spectrum.length !== bins * frames * 2) throw new Error(`a spectrum must have ${bins} bins`);
   const window = new Float64Array(n);
   window.set(hann(win_length, bug), Math.floor((n - win_length) / 2));
   const sum = new Float64Array((frames - 1) * hop + n);
