@@ -6,9 +6,7 @@ input, 130 interrupted.
 
 from __future__ import annotations
 
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -21,25 +19,16 @@ from soprano.audio import Audio
 from soprano.audio_files import CONTAINERS, container_of, require_container, whole_file
 from soprano.backends import MAX_THREADS, backend_names, installed_backends, open_backend
 from soprano.checkpoint.folder import embedded_models, locate
-from soprano.errors import SopranoError, one_line
+from soprano.command_line import run
+from soprano.errors import SopranoError
 from soprano.regular_files import read_regular, reason
-from soprano.standard_streams import drop_output, open_closed_streams
+from soprano.standard_streams import open_closed_streams
 from soprano.synthesis import DEFAULT_MODEL, Progress, SopranoTTS
 
 _MODEL_HELP = "Embedded model, checkpoint or bundle folder, or org/name[@revision] of the hub."
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin")  # what a shell substitutes for a command
 _THREADS = click.IntRange(min=1, max=MAX_THREADS)
 MAX_TEXT = 64 << 20  # bytes of a text
-# Errors of the caller: wrong arguments or unusable input.
-_WRONG_CALLS = (
-    SopranoError,
-    ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -378,60 +367,7 @@ def info(
         click.echo(f"  {field}: {attested.value} ({attested.how})")
 
 
-class _Interrupts:
-    """Whether the user has interrupted the process.
-
-    A library that is being imported may turn the interrupt into an error of its own.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._interrupt)  # clean up as after Ctrl-C
-
-    def _interrupt(self, *_: object) -> None:
-        self.seen = True
-        raise KeyboardInterrupt
-
-
 def main() -> None:
-    """Run the command line and exit with its status.
-
-    An error is one line on standard error; `--traceback` before the command shows where it was
-    raised.
-    """
+    """Run the command line and exit with its status."""
     open_closed_streams()
-    interrupts = _Interrupts()
-    try:
-        try:
-            status = cli.main(prog_name="soprano", standalone_mode=False)
-        except SystemExit:  # what click makes of a closed pipe
-            raise BrokenPipeError from None
-        sys.stdout.flush()
-    except BaseException as error:  # a panic of a library in Rust is no `Exception`
-        if sys.argv[1:2] == ["--traceback"]:
-            traceback.print_exc()
-        interrupted = interrupts.seen or isinstance(error, (KeyboardInterrupt, click.Abort))
-        status = 130 if interrupted else _report(error)
-        if interrupted:
-            click.echo("soprano: interrupted", err=True)
-    sys.exit(status)
-
-
-def _report(error: BaseException) -> int:
-    """Write one line about an error. Returns the exit status."""
-    if isinstance(error, click.ClickException):
-        error.show()
-        return 2
-    if isinstance(error, BrokenPipeError):
-        drop_output()
-        click.echo("soprano: standard output is closed", err=True)
-        return 1
-    text = one_line(error)
-    if not isinstance(error, (*_WRONG_CALLS, OSError)):
-        kind = type(error).__name__
-        text = one_line(f"unexpected {kind}: {text or 'no message'} (soprano --traceback ...)")
-    click.echo(f"soprano: {text}", err=True)
-    return 2 if isinstance(error, _WRONG_CALLS) else 1
+    run(cli, "soprano", "soprano", failure=1)

@@ -39,7 +39,7 @@ SOPRANO_LAYERS = (
     {"draft_models", "generate"},
     {"streaming"},
     {"synthesis"},
-    {"bench"},
+    {"bench", "command_line"},
     {"cli"},
     {"__main__"},
 )
@@ -55,6 +55,7 @@ CONFORMANCE_LAYERS = (
     {"faults", "laws"},
     {"diagnosis"},
     {"meta"},
+    {"cli"},
     {"__main__"},
 )
 # Shared stages, which a law takes from the fixtures, so that a replaced stage is judged.

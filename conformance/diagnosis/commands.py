@@ -11,7 +11,9 @@ import click
 
 
 def _refuse(error: object) -> NoReturn:
-    click.echo(f"conformance: {error}", err=True)
+    from soprano.errors import one_line
+
+    click.echo(one_line(f"conformance: {error}"), err=True)
     sys.exit(2)
 
 
@@ -192,4 +194,6 @@ def main() -> None:
         _refuse(f"this needs an extra: {extra} (no module {', '.join(missing)})")
     if found := problem():
         _refuse(found)
-    check(prog_name="soprano-check")
+    from soprano.command_line import run
+
+    run(check, "soprano-check", "conformance", failure=2)

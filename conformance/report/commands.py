@@ -9,6 +9,9 @@ from typing import NoReturn
 
 import click
 
+from soprano.audio_files import whole_file
+from soprano.errors import one_line
+
 FORMATS = ("html", "text", "markdown")
 
 
@@ -46,7 +49,8 @@ def report(files: tuple[Path, ...], form: str | None, output: Path | None) -> No
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(shown, encoding="utf-8")
+        with whole_file(output) as file:
+            file.write(shown.encode())
     except OSError as error:
         _refuse(f"{output}: {error.strerror}")
 
@@ -57,5 +61,5 @@ def _form(output: Path | None) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    click.echo(f"conformance: {message}", err=True)
+    click.echo(one_line(f"conformance: {message}"), err=True)
     sys.exit(2)

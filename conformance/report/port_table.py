@@ -15,6 +15,7 @@ from conformance.contract.reader import STAGES
 from conformance.judging.records import backend_of
 from conformance.report.levels import LEVELS, PARTIAL
 from conformance.report.verdicts import ORDER
+from soprano.audio_files import whole_file
 
 Json = dict[str, Any]
 
@@ -124,7 +125,8 @@ def record(report: Path, name: str, output: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     kept = summary(document, name, date.today().isoformat())
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    with whole_file(output) as file:
+        file.write((json.dumps(kept, indent=2) + "\n").encode())
 
 
 @click.command(name="table")
@@ -133,4 +135,5 @@ def record(report: Path, name: str, output: Path) -> None:
 def write_table(files: tuple[Path, ...], output: Path) -> None:
     """Write the compatibility table of FILES, which `port record` has written."""
     summaries = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    output.write_text(table(summaries), encoding="utf-8")
+    with whole_file(output) as file:
+        file.write(table(summaries).encode())

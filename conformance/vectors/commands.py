@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from conformance.report.verdicts import RED
+from soprano.errors import one_line
 
 
 @click.group()
@@ -64,5 +65,5 @@ def check(pack: Path, outputs: Path, name: str, folder: Path) -> None:
 
 
 def _refuse(error: Exception) -> NoReturn:
-    click.echo(f"conformance: {error}", err=True)
+    click.echo(one_line(f"conformance: {error}"), err=True)
     sys.exit(2)

@@ -36,6 +36,7 @@ from conformance.oracle.sampler import decide
 from conformance.oracle.sampler_conventions import sampler_questions
 from conformance.report.evidence import Evidence
 from soprano.checkpoint.folder import ModelFolder, locate
+from soprano.export.replace import replacing, writing
 from soprano.text import normalize, split_sentences
 from soprano.tokenizer import Tokenizer
 
@@ -170,8 +171,17 @@ def export(model: Path, target: Path, reference: Path | None = None) -> dict[str
     Raises:
         FileExistsError: the folder exists and is not empty.
     """
-    if target.exists() and any(target.iterdir()):
-        raise FileExistsError(f"{target} is not empty")
+
+    def require_empty() -> None:
+        if target.exists() and any(target.iterdir()):
+            raise FileExistsError(f"{target} is not empty")
+
+    require_empty()
+    with replacing(target, require_empty) as folder:
+        return _write_pack(model, folder, reference)
+
+
+def _write_pack(model: Path, target: Path, reference: Path | None) -> dict[str, Any]:
     folder = ModelFolder.open(model)
     entries = []
     for case in cases_of(model, reference):
@@ -234,7 +244,8 @@ def _write_values(folder: Path, kind: str, values: dict[str, Value]) -> None:
     (folder / kind).mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(v) for name, v in values.items() if _is_array(v)}
     if arrays:
-        save_file(arrays, folder / f"{kind}.safetensors")
+        with writing(folder / f"{kind}.safetensors") as path:
+            save_file(arrays, path)
     for name, array in arrays.items():
         np.save(folder / kind / f"{name}.npy", array)
     if rest := {name: v for name, v in values.items() if not _is_array(v)}:

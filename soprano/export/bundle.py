@@ -44,7 +44,7 @@ from soprano.export.quantise import (
     quantise_onnx,
     quantise_openvino,
 )
-from soprano.export.replace import replacing
+from soprano.export.replace import replacing, writing
 from soprano.onnx_graphs.decoder import audio_decoder_graph, decoder_graph
 from soprano.onnx_graphs.fused import fused_language_model_graph
 from soprano.onnx_graphs.language_model import hidden_state_last, language_model_graph
@@ -193,7 +193,8 @@ def _write_onnx(
     names = _PARTS[part]
     (folder / "onnx").mkdir(exist_ok=True)
     weights = folder / "onnx" / f"{names.weights}.safetensors"
-    save_file(dict(tensors), weights)
+    with writing(weights):
+        save_file(dict(tensors), weights)
     path = folder / "onnx" / f"{names.graph}.onnx"
     _save_onnx(_graph(source, part, index_file(weights)), path)
     if part == "lm":
@@ -235,7 +236,8 @@ def _write_quantised_onnx(
     data.unlink(missing_ok=True)  # the library appends to an existing file
     first, *others = graphs.values()
     convert_model_to_external_data(first, location=data.name)
-    write_external_data_tensors(first, str(out))
+    with writing(data):
+        write_external_data_tensors(first, str(out))
     data.chmod(0o644)
     external = {tensor.name: tensor for tensor in first.graph.initializer if tensor.external_data}
     for graph in others:
@@ -247,7 +249,8 @@ def _write_quantised_onnx(
 
 
 def _save_onnx(graph: onnx.ModelProto, path: Path) -> None:
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    with writing(path):
+        path.write_bytes(graph.SerializeToString(deterministic=True))
     if path.stem == FUSED_LANGUAGE_MODEL:
         return  # the checker does not know its operators
     try:
@@ -271,7 +274,8 @@ def _write_openvino(
     model = convert(GraphSource(folder, None, graph), config)
     if precision in SCHEMES:
         quantise_openvino(model, precision)
-    ov.save_model(model, path, compress_to_fp16=False)  # the default rounds every weight to fp16
+    with writing(path):  # the default rounds every weight to fp16
+        ov.save_model(model, path, compress_to_fp16=False)
 
 
 def trial_run(folder: Path, to: str, precision: str) -> None:

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from soprano.checkpoint.folder import ModelFolder
 from soprano.checkpoint.gguf import ARCHITECTURE, metadata, require_gguf, tensor_names
 from soprano.errors import ModelError
+from soprano.export.replace import replacing, writing
 
 TYPES = {"fp32": "F32", "fp16": "F16", "int8": "Q8_0", "int4": "Q4_0"}
 _BLOCK = 32  # columns of a block of the quantised types
@@ -29,14 +30,19 @@ def export_gguf(model: str | Path, out: str | Path, *, precision: str = "fp32") 
     if precision not in TYPES:
         raise ValueError(f"precision must be one of {', '.join(TYPES)}, got {precision!r}")
     source, target = ModelFolder.open(model), Path(out)
-    if target.exists() and any(target.iterdir()):
-        raise ModelError(f"{target} is not empty; choose another folder")
-    target.mkdir(parents=True, exist_ok=True)
-    for name in _COPIED:
-        if (source.path / name).is_file():
-            shutil.copyfile(source.path / name, target / name)
-    save_file(source.decoder_weights(), target / "decoder.safetensors")
-    write_gguf(source, target / "model.gguf", precision)
+
+    def require_empty() -> None:
+        if target.exists() and any(target.iterdir()):
+            raise ModelError(f"{target} is not empty; choose another folder")
+
+    with replacing(target, require_empty) as folder:
+        for name in _COPIED:
+            if (source.path / name).is_file():
+                shutil.copyfile(source.path / name, folder / name)
+        with writing(folder / "decoder.safetensors") as path:
+            save_file(source.decoder_weights(), path)
+        with writing(folder / "model.gguf") as path:
+            write_gguf(source, path, precision)
     return target
 
 

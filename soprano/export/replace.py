@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from soprano.errors import ModelError
-from soprano.regular_files import resolved
+from soprano.errors import ModelError, SopranoError, brief
+from soprano.regular_files import reason, resolved
 
 try:
     import fcntl
@@ -51,8 +51,24 @@ def replacing(target: Path, check: Callable[[], None] = lambda: None) -> Iterato
             yield new
             _flush(new)
             _replace(target, new)
+        except OSError as error:
+            error.filename = error.filename or str(target)
+            raise
         finally:
             shutil.rmtree(new, ignore_errors=True)  # after an exchange, the old one
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A file that a library writes, whose errors may neither name it nor be an `OSError`."""
+    try:
+        yield path
+    except (SopranoError, ValueError):
+        raise
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {reason(error)}") from None
+    except Exception as error:
+        raise OSError(f"{path} cannot be written: {brief(error)}") from None
 
 
 @contextmanager

@@ -29,12 +29,14 @@ class Outcome:
     stderr: str = ""
 
 
-def call(run: Callable[[], str], expected: tuple[type[BaseException], ...]) -> Outcome:
+def call(
+    run: Callable[[], str], expected: tuple[type[BaseException], ...], seconds: int = SECONDS
+) -> Outcome:
     """Run a function in a fork of this process, which must have started no runtime."""
     with tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as errors:
         child = os.fork()
         if child == 0:
-            _in_child(run, expected, result.fileno(), errors.fileno())
+            _in_child(run, expected, seconds, result.fileno(), errors.fileno())
         _, status = os.waitpid(child, 0)
         for file in (result, errors):
             file.seek(0)
@@ -48,15 +50,19 @@ def call(run: Callable[[], str], expected: tuple[type[BaseException], ...]) -> O
 
 
 def _in_child(
-    run: Callable[[], str], expected: tuple[type[BaseException], ...], result: int, errors: int
+    run: Callable[[], str],
+    expected: tuple[type[BaseException], ...],
+    seconds: int,
+    result: int,
+    errors: int,
 ) -> None:
     try:
         os.dup2(errors, 2)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(SECONDS)
+        signal.alarm(10 * seconds)  # of a busy machine
         try:
             answer = {"kind": "done", "text": run()}
         except expected as error:
