@@ -118,6 +118,8 @@ def bisect(
             if trace:
                 search.trace()
             result.searches.append(search)
+            if not f32 and (granted := getattr(taps, "granted", "")):
+                result.notes.append(f"{name} chooses {granted} for {part} on this processor")
             if output and search.found.first and isinstance(taps, GraphRun):
                 _write(search, taps, output)
                 result.notes.append(f"{output} holds the smallest failing part: python run.py")

@@ -7,18 +7,16 @@ before the segment. The golden values are those of `conformance.oracle.network_s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.diagnosis.node_errors import RATIO, Found, Row
 from conformance.oracle.network_steps import Step, Value
 
 Array = npt.NDArray[Any]
-# A runtime rounds in another order than NumPy: the largest ratios of correct runtimes, measured
-# on the fixture models, are below a third of this.
-RATIO = 6.0
 NAMED = 0.1  # of its error is left where a wrong convention explains it
 
 
@@ -45,57 +43,6 @@ class Sample:
         return self.values[step].expected[self.first :]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One compared node."""
-
-    node: str
-    error: float  # RMS, of the sample where it is largest in noise floors
-    floor: float
-    sample: str
-
-    @property
-    def ratio(self) -> float:
-        return self.error / self.floor if self.floor else float(self.error > 0) * np.inf
-
-
-@dataclass
-class Found:
-    """The answer for one network."""
-
-    network: str
-    rows: list[Row] = field(default_factory=list)
-    first: str = ""  # the node, or ""
-    convention: str = ""
-    runs: int = 0
-    changed: float = 0.0  # by which added outputs change the final ones, in noise floors
-    notes: list[str] = field(default_factory=list)
-    trace: list[Row] = field(default_factory=list)  # of one run of the whole network
-
-    def document(self) -> dict[str, Any]:
-        tables = {name: [{**asdict(r), "ratio": r.ratio} for r in rows]
-                  for name, rows in (("rows", self.rows), ("trace", self.trace))}  # fmt: skip
-        return {**asdict(self), **tables}
-
-    def lines(self) -> list[str]:
-        if self.first:
-            named = f": {self.convention}" if self.convention else ""
-            head = f"{self.network}: {self.first} is the first wrong node{named}"
-        else:
-            head = f"{self.network}: no node is above the noise floor"
-        table = [
-            f"{'node':46} {'worst error':>12} {'noise floor':>12} {'ratio':>10}",
-            *map(_traced, self.rows),
-        ]
-        if self.trace:
-            table += ["in one run of the whole network:", *map(_traced, self.trace)]
-        return [head, *self.notes, *(table if self.rows else [])]
-
-
-def _traced(row: Row) -> str:
-    return f"{row.node:46} {row.error:12.2e} {row.floor:12.2e} {row.ratio:10,.1f}"
-
-
 class Search:
     """Compares a network's nodes with the steps of the same names."""
 
@@ -111,7 +58,6 @@ class Search:
         self.steps = {step.name: step for step in steps}
         self.weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
         self.found = Found(network)
-        self.given: list[Step] = []  # in the last run
         self.actual: dict[tuple[int, str], Array] = {}  # of the last run, by sample and step
         self.tensors: dict[str, str] = {}  # step -> tensor
         self.misfit = ""  # the first step whose tensor has another size
@@ -242,31 +188,33 @@ class Search:
         return found
 
     def _measure(self, given: Sequence[Step], wanted: Sequence[Step]) -> list[Row]:
-        """The errors of wanted nodes where the given ones are golden."""
-        best: dict[str, Row] = {}
-        self.actual, self.given = {}, list(given)
-        for index, sample in enumerate(self.samples):
-            golden = {self.tensors[step.name]: self.as_given(index, step.name) for step in given}
-            tensors = [self.tensors[step.name] for step in wanted]
-            made = self.taps.run(sample.inputs, golden, tensors)
-            floors = self.floors(index, given)
-            self.found.runs += 1
-            for step in wanted:
-                expected = sample.rows(step.name)
-                actual = self._as_step(step.name, made[self.tensors[step.name]], expected)
-                self.actual[index, step.name] = actual
-                error = _rms(actual - expected)
-                error = error if np.isfinite(error) else np.inf
-                row = Row(step.name, error, floors[step.name], sample.name)
-                if step.name not in best or row.ratio > best[step.name].ratio:
-                    best[step.name] = row
-        rows = list(best.values())
+        """The errors of wanted nodes where the given ones are golden, of the worst samples."""
+        self.actual = {}
+        runs = [self._rows(index, given, wanted) for index in range(len(self.samples))]
+        rows = [max(own, key=lambda row: row.ratio) for own in zip(*runs, strict=True)]
         kept = {row.node: row for row in self.found.rows}
         for row in rows:
             kept[row.node] = row
         order = {step.name: index for index, step in enumerate(self.order)}
         self.found.rows = sorted(kept.values(), key=lambda row: order[row.node])
         return rows
+
+    def _rows(self, index: int, given: Sequence[Step], wanted: Sequence[Step]) -> list[Row]:
+        """The errors of wanted nodes in a run of one sample."""
+        sample, found = self.samples[index], []
+        golden = {self.tensors[step.name]: self.as_given(index, step.name) for step in given}
+        made = self.taps.run(sample.inputs, golden, [self.tensors[step.name] for step in wanted])
+        floors = self.floors(index, given)
+        self.found.runs += 1
+        for step in wanted:
+            expected = sample.rows(step.name)
+            actual = self._as_step(step.name, made[self.tensors[step.name]], expected)
+            self.actual[index, step.name] = actual
+            error, size = _rms(actual - expected), _rms(expected)
+            error = error if np.isfinite(error) else np.inf
+            relative = error / size if size else 0.0
+            found.append(Row(step.name, error, floors[step.name], sample.name, relative))
+        return found
 
     def as_given(self, index: int, step: str) -> Array:
         """The golden value of a step with the axes of its tensor."""
@@ -284,12 +232,21 @@ class Search:
         self.found.first = node
 
     def trace(self) -> list[Row]:
-        """The errors of all nodes in one run of the whole network, where they add up."""
-        kept, self.found.rows = self.found.rows, []
-        rows = self._measure([], self.order)
-        self.found.rows = kept
-        self.found.trace = rows
-        return rows
+        """The errors of all nodes in one run of the whole network, where they add up.
+
+        The run is that of the sample whose last node has the largest relative error.
+        """
+        if not self.order:
+            return []
+        runs = [self._rows(index, [], self.order) for index in range(len(self.samples))]
+        relative: dict[str, float] = {}
+        for row in max(runs, key=lambda rows: rows[-1].relative):
+            before = [relative[name] for name in self._ancestors(self.steps[row.node])]
+            largest = max(before, default=0.0)
+            relative[row.node] = row.relative
+            grown = row.relative / largest if largest else 0.0
+            self.found.trace.append(replace(row, growth=grown))
+        return self.found.trace
 
     def compare_outputs(self) -> None:
         """Whether the final outputs change where other outputs are added.

@@ -93,6 +93,7 @@ class GraphRun:
         self.model, self.runtime = model, runtime
         self.settings = dict(settings or {})
         self.names = frozenset(produced(model))
+        self.granted = ""  # the precision that OpenVINO states of the last compiled graph
         self._compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
 
     def run(
@@ -134,7 +135,9 @@ class GraphRun:
         from soprano.onnx_graphs.openvino_import import ov
 
         model = ov.Core().read_model(BytesIO(part.SerializeToString()))
-        return ov.Core().compile_model(model, "CPU", self.settings)
+        compiled = ov.Core().compile_model(model, "CPU", self.settings)
+        self.granted = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return compiled
 
 
 def write_part(

@@ -225,8 +225,14 @@ def _decoder(config: DecoderConfig) -> Iterator[Step]:
     yield _layer_norm("decoder.final_layer_norm", x, ("head.flat",))
     yield _affine("head.out", "decoder.final_layer_norm", ("head.raw",))
     yield Step("head.magnitude", ("head.out",), (), magnitude(config), "magnitude")
-    yield Step("head.real", ("head.magnitude", "head.out"), (), wave(np.cos), "cos")
-    yield Step("head.imaginary", ("head.magnitude", "head.out"), (), wave(np.sin), "sin")
+    yield Step(
+        "head.phase", ("head.out",), (), lambda out: out[:, config.bins :], "phase",
+        ("head.parts.1",),
+    )  # fmt: skip
+    for part, function, alias in (("cos", np.cos, "head.Cos"), ("sin", np.sin, "head.Sin")):
+        yield Step(f"head.{part}", ("head.phase",), (), function, part, (alias,))
+    for part, angle in (("real", "cos"), ("imaginary", "sin")):
+        yield Step(f"head.{part}", ("head.magnitude", f"head.{angle}"), (), np.multiply, part)
     yield Step(
         "head.pairs", ("head.real", "head.imaginary"), (),
         lambda real, imaginary: np.stack([real, imaginary], axis=-1), "pairs",
@@ -309,13 +315,6 @@ def magnitude(
     return clipped
 
 
-def wave(function: Callable[[Array], Array]) -> Compute:
-    def part(size: Array, out: Array) -> Array:
-        return size * function(out[:, size.shape[1] :])
-
-    return part
-
-
 # --- known wrong conventions of steps ---
 
 
@@ -359,7 +358,8 @@ def wrong_steps(
     yield "a convolution one frame early", "convolution", _shifted(-1)
     yield "magnitudes not clipped", "magnitude", magnitude(decoder, clip=np.inf)
     yield "DC and Nyquist kept", "magnitude", magnitude(decoder, edges=True)
-    yield "the conjugate spectrum", "sin", lambda size, out: -wave(np.sin)(size, out)
+    yield "the conjugate spectrum", "sin", lambda phase: -np.sin(phase)
+    yield "the conjugate spectrum", "imaginary", lambda size, sine: -size * sine
 
 
 def adjacent(x: Array) -> tuple[Array, Array]:

@@ -67,8 +67,8 @@ def _finish(axes: Any, series: int, *, log: bool = False) -> None:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
 
-def error_by_depth(series: Series, name: str, unit: str) -> str:
-    """Errors in noise floors along the pipeline or the nodes of a network."""
+def error_by_depth(series: Series, name: str, unit: str, *, floor: bool = True) -> str:
+    """Errors along the pipeline or the nodes of a network; `floor` marks one noise floor."""
     labels = list(dict.fromkeys(label for own in series.values() for label in own))
 
     def draw(drawn: Any) -> None:
@@ -77,7 +77,8 @@ def error_by_depth(series: Series, name: str, unit: str) -> str:
             style = {"color": _PALETTE[number % SERIES], "marker": "osD^vPX*"[number % 8]}
             values = [own.get(label, np.nan) for label in labels]
             axes.plot(range(len(labels)), values, label=title, linewidth=1, markersize=4, **style)
-        axes.axhline(1, color=_TEXT, linewidth=0.8, linestyle="--")
+        if floor:
+            axes.axhline(1, color=_TEXT, linewidth=0.8, linestyle="--")
         every = 1 + len(labels) // _LABELS
         ticks = range(0, len(labels), every)
         axes.set_xticks(ticks, labels[::every], rotation=55, ha="right", fontsize=7)

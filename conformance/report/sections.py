@@ -100,6 +100,23 @@ def _nodes(network: Json, name: str) -> Iterator[str]:
         svg = plots.error_by_depth(series, name, "error in noise floors")
         caption = f"Error by depth in the network {network['network']}. {first}"
         yield _figure(svg, escape(caption))
+    yield from _growth(network, f"{name}growth")
+
+
+def _growth(network: Json, name: str) -> Iterator[str]:
+    """Relative errors in one run of the whole network: where one starts, and what multiplies it."""
+    rows = {r["node"]: r for r in network["trace"] if 0 < r.get("relative", 0) < np.inf}
+    if not rows:
+        return
+    series = {
+        "one run of the whole": {node: row["relative"] for node, row in rows.items()},
+        "noise floor": {node: row["relative"] / row["ratio"] for node, row in rows.items()},
+    }
+    text = f"Relative error in one run of the whole network {network['network']}. "
+    if network["start"]:
+        grown = [f"{node} ({rows[node]['growth']:.1f} times)" for node in network["amplifiers"]]
+        text += f"It starts at {network['start']}; multiplied most by {', '.join(grown) or 'none'}."
+    yield _figure(plots.error_by_depth(series, name, "relative error", floor=False), escape(text))
 
 
 def _rank(quantity: str) -> tuple[int, list[int]]:

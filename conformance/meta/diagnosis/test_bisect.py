@@ -10,19 +10,22 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from conformance.diagnosis.bisect import bisect
+from conformance.diagnosis.bisect import Bisection, bisect
 from conformance.diagnosis.bisection import Search
 from conformance.diagnosis.commands import bisect as command
-from conformance.diagnosis.graph_runs import GraphRun, load
+from conformance.diagnosis.graph_runs import load
 from conformance.diagnosis.networks import bisect_network, decoder_samples, graph_taps
 from conformance.golden.packs import find_pack, fixture_models
 from conformance.judging.vectors import Vectors
+from conformance.meta.diagnosis.bfloat16 import traced
 from conformance.meta.diagnosis.bisected import network_faults, outcomes
 from conformance.oracle.network_steps import (
     decoder_steps,
     evaluate,
     language_model_steps,
 )
+from conformance.report.documents import Inputs
+from conformance.report.sections import errors
 from conformance.subject import Subject
 from soprano.checkpoint.folder import ModelFolder
 from soprano.onnx_graphs.source import DECODER, find_graph
@@ -71,39 +74,26 @@ def test_a_planted_node_or_its_consumer_is_named(name):
     assert found.hit, found
 
 
-def rounded(graph):
-    """The decoder with the outputs of its matmuls rounded to bfloat16."""
-    from onnx import TensorProto, helper
-
-    nodes = []
-    for node in graph.graph.node:
-        nodes.append(node)
-        if node.op_type in ("Gemm", "Conv"):
-            name, narrow, inner = node.output[0], f"{node.name}.narrow", f"{node.name}.inner"
-            node.output[0] = inner
-            nodes.append(helper.make_node("Cast", [inner], [narrow], to=TensorProto.BFLOAT16))
-            nodes.append(helper.make_node("Cast", [narrow], [name], to=TensorProto.FLOAT))
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    return graph
+def test_bfloat16_begins_at_the_first_matmul_and_exp_cos_and_sin_amplify_it():
+    search = traced(MODELS["v11"])
+    found = search.found
+    assert found.first == found.start == "decoder.embed"
+    assert {row.node for row in found.amplifiers} >= {"head.magnitude", "head.cos", "head.sin"}
+    assert next(row for row in found.trace if row.node == found.start).ratio > 1000
+    page = errors(Inputs(bisections=[Bisection(None, [search]).document()]))
+    assert "The first wrong node is decoder.embed." in page
+    assert "It starts at decoder.embed; multiplied most by head.magnitude" in page
 
 
-def test_bfloat16_begins_at_the_first_matmul_and_cos_and_sin_amplify_it():
+def test_what_openvino_chooses_is_searched():
+    ov = pytest.importorskip("openvino")
+    narrow = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     folder = ModelFolder.open(MODELS["v11"])
     vectors = Vectors(find_pack(MODELS["v11"]), folder.config)
-    taps = GraphRun(rounded(load(find_graph(folder, DECODER))), "onnxruntime")
+    taps = graph_taps(folder, DECODER, "openvino_cpu", f32=False)
     search = bisect_network(DECODER, taps, folder, folder, vectors)
-    assert search.found.first == "decoder.embed"
-    traced = {row.node: row for row in search.trace()}
-    values = {sample.name: sample.values for sample in search.samples}
-
-    def relative(node):
-        row = traced[node]
-        expected = values[row.sample][node].expected
-        return row.error / np.sqrt(np.mean(expected**2))
-
-    assert traced["decoder.embed"].ratio > 1000
-    assert relative("head.imaginary") > 2 * relative("decoder.embed")
+    assert taps.granted == ("bf16" if narrow else "f32")
+    assert bool(search.found.first) is narrow
 
 
 def test_golden_inputs_keep_an_error_out_of_later_segments():
