@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from conformance.golden.packs import fixture_models
 from conformance.options import option
+from conformance.ports.process import LIMITS
 from conformance.report.evidence import Facts
 from conformance.subject import Subject
 from soprano.backends import Backend, Capabilities, OptionalStages
@@ -37,6 +40,23 @@ def open_subject(config: pytest.Config, subject: Subject, name: str, model: Path
     """A backend on a model, in the precision requested, or else that of the model."""
     precision = option(config, "precision") or ModelFolder.open(model).precision
     return subject.open(name, model, precision, option(config, "threads"))
+
+
+def refusal(config: pytest.Config, name: str, model: Path) -> str:
+    """Why a backend cannot open a model in a process of its own, or ""."""
+    named = option(config, "precision") or ModelFolder.open(model).precision
+    given = [name, str(model), named, option(config, "threads")]
+    script = (
+        "import json, sys; sys.path[:], given = map(json.loads, sys.argv[1:]); "
+        "from conformance.subject import open_any_backend; open_any_backend(*given).close()"
+    )
+    command = [sys.executable, "-c", script, json.dumps(sys.path), json.dumps(given)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMITS.opening)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LIMITS.opening:g} s"
+    said = done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"]
+    return said[-1] if done.returncode else ""
 
 
 def require_backend(opened: Any) -> None:

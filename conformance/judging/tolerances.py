@@ -226,8 +226,8 @@ FIRST_CHUNK = 0.4
 # waits for the last token is late by all that remains.
 LATE_CHUNK = 0.25
 
-# After a stream was closed, what was begun may be completed: a step, or the tokens of a chunk, an
-# eighth of the time. A loop that goes on to its end was measured at 80 %.
+# After a stream was closed, what was begun may be completed: a step, or the tokens of a chunk, one
+# of 32. A loop that goes on to its end was measured at 80 %.
 AFTER_THE_END = 0.3
 
 # Threads that share the work, for each thread that is attested: one that hands its work over to

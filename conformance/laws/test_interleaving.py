@@ -20,7 +20,7 @@ from conformance.laws.support.invalid_calls import (
     invalid_states,
     invalid_steps,
 )
-from conformance.opening import open_subject
+from conformance.opening import open_subject, refusal
 from conformance.selection import SELECTION
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import SamplingOptions
@@ -106,7 +106,10 @@ class Others:
         except Exception as error:  # whatever a port raises
             if path == self.model or path in self.judged:
                 raise
-            raise NotDeclared(f"{self.name} cannot open another model: {error}") from None
+            # A port that can open it alone must be able to do so beside another backend.
+            if why := refusal(self.request.config, self.name, path):
+                raise NotDeclared(f"{self.name} cannot open another model: {why}") from None
+            raise AssertionError(f"{kind} can only be opened alone: {error}") from error
         self.opened.append(opened)
         return opened
 

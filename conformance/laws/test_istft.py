@@ -21,6 +21,12 @@ from soprano.config import IstftConfig
 
 MOST = 70  # frames: every number up to this one, in the two smallest geometries
 SOME = (2, 3, 4, 5, 9, 17, 33, 65, 70)
+SILENT = {  # of 24 frames
+    "silent at the beginning": slice(10),
+    "silent at the end": slice(14, None),
+    "silent between": slice(8, 16),
+    "quiet at the beginning and at the end": np.r_[:9, 15:24],
+}
 LONG = (1025, 3001)  # frames: blocks of any size end within them
 OF_A_SHAPE = ("bin", "freq", "shape", "size", "dim", "n_fft", "match", "broadcast", "layout")
 
@@ -50,6 +56,18 @@ def test_istft_of_thousands_of_frames_equals_its_definition(judge, istft_stage):
         expected = overlap_add(frames[order], config)
         actual = istft_stage(spectrum[None][:, :, order], config)[0]
         judge.waveform(named(config, count), actual, expected, istft_limit(expected, config))
+
+
+@pytest.mark.requirement("IS-01")
+def test_istft_keeps_silent_and_quiet_frames(judge, istft_stage):
+    for config in istft_stage.geometries[:2]:
+        for name, frames in SILENT.items():
+            spectrum = decoder_spectrum(config, 24)
+            spectrum[:, frames] *= np.float32(0 if "silent" in name else 1e-5)
+            expected = inverse_stft(spectrum, config)
+            actual = istft_stage(spectrum[None].copy(), config)[0]
+            quantity = f"{named(config, 24)}, {name}"
+            judge.waveform(quantity, actual, expected, istft_limit(expected, config))
 
 
 @pytest.mark.requirement("IS-04")

@@ -11,8 +11,9 @@ from conformance.judging.skips import NotDeclared
 from conformance.laws.support.coverage import share
 from conformance.laws.support.own_loops import own_loops
 
-TOKENS, CHUNK = 256, 32  # of the stream that is timed
+TOKENS, CHUNK, SMALL = 256, 32, 8  # of the stream that is timed, and of its chunks
 TRIES = 3
+IDLE = 0.1  # seconds
 
 
 @pytest.fixture
@@ -86,25 +87,60 @@ def test_an_own_stream_delivers_every_chunk_when_its_tokens_are_there(
     judge.below("delay of a chunk of the whole time", best, tolerances.LATE_CHUNK, wrong=0.6)
 
 
+QUIET = 0.1  # of the time: processor time of a process in which nothing is generated
+PIECES = 8  # of the time of a whole stream
+
+
+def spent_until_quiet(seconds, usual):
+    """Processor time until there is hardly any for half of the seconds, or for four times as many.
+
+    `usual` is the processor time per second of a process in which nothing is generated.
+    """
+    spent, quiet = 0.0, 0
+    for _ in range(4 * PIECES):
+        before, start = processor_time(), perf_counter()
+        sleep(seconds / PIECES)
+        elapsed = perf_counter() - start
+        own = processor_time() - before - usual * elapsed
+        spent += max(own, 0.0)
+        quiet = quiet + 1 if own < QUIET * elapsed else 0
+        if quiet == PIECES // 2:
+            break
+    return spent
+
+
+def spent_after(end, own, stream, arguments, usual):
+    """Processor time after the first chunk of a stream, of what the rest of the stream takes."""
+    start, begin = processor_time(), perf_counter()
+    for _ in stream(*arguments):
+        pass
+    whole, seconds = processor_time() - start, perf_counter() - begin
+    gc.collect()
+    start = processor_time()
+    chunks = iter(stream(*arguments))
+    next(chunks)
+    if end == "closed" and hasattr(chunks, "close"):
+        chunks.close()
+    del chunks
+    own.backend.attest()  # with this call, a port in another process learns of the end
+    # On a busy machine, a thread that generates ahead may have come far before the end.
+    rest = max(whole - (processor_time() - start), whole / PIECES)
+    return spent_until_quiet(seconds, usual) / rest
+
+
 @pytest.mark.requirement("ST-13")
 @pytest.mark.parametrize("end", ["closed", "dropped"])
 def test_generation_ends_with_its_own_stream(request, vectors, judge, own, stream, end):
     if not share(request, [end]):
         raise NotDeclared("another model of the run takes this case")
-    utterance = own.streamed(vectors, TOKENS)
+    arguments = (*own.streamed(vectors, TOKENS).arguments, SMALL)
     before, start = processor_time(), perf_counter()
-    for _ in stream(*utterance.arguments, CHUNK):
-        pass
-    whole, seconds = processor_time() - before, perf_counter() - start
-    gc.collect()
-    chunks = iter(stream(*utterance.arguments, CHUNK))
-    next(chunks)
-    if end == "closed" and hasattr(chunks, "close"):
-        chunks.close()
-    del chunks
-    before = processor_time()
-    own.backend.attest()  # with this call, a port in another process learns of the end
-    sleep(seconds)
-    spent = (processor_time() - before) / whole
-    name = f"processor time after a stream was {end}, of that of the whole stream"
-    judge.below(name, spent, tolerances.AFTER_THE_END, wrong=0.6)
+    sleep(IDLE)
+    usual = (processor_time() - before) / (perf_counter() - start)
+    best = 1.0
+    for _ in range(TRIES):
+        best = min(best, spent_after(end, own, stream, arguments, usual))
+        if best <= tolerances.AFTER_THE_END:
+            break
+    name = f"processor time after a stream was {end}, of that of the rest of the stream"
+    judge.below(name, best, tolerances.AFTER_THE_END, wrong=0.6)

@@ -1,10 +1,10 @@
-"""The memory requirement detects a backend that keeps something of every sentence."""
+"""Measures of processes: memory that is kept, and threads that share work."""
 
 from __future__ import annotations
 
 import pytest
 
-from conformance.judging import memory, tolerances
+from conformance.judging import memory, processor_time, tolerances
 from soprano.backends import open_backend
 from soprano.checkpoint.folder import locate
 
@@ -39,3 +39,20 @@ def test_memory_kept_for_every_sentence_exceeds_the_limit(port):
             memory.excess(name, locate("nano"), "fp32")
         return
     assert memory.excess(name, locate("nano"), "fp32") > 1.5 * tolerances.MEMORY_PER_SENTENCE
+
+
+@pytest.mark.parametrize(
+    ("work", "threads"),
+    [
+        ({"self": {"1": 2.0}}, 1),
+        ({"self": {"1": 2.0, "2": 2.0}}, 2),
+        # A port in a process of its own: this process only passes messages.
+        ({"self": {"1": 1.0, "2": 0.8}, "7": {"7": 2.0}}, 1),
+        ({"self": {"1": 1.0, "2": 0.8}, "7": {"7": 2.0, "8": 2.0}}, 2),
+    ],
+)
+def test_threads_are_counted_in_the_process_that_works(monkeypatch, work, threads):
+    none = {pid: dict.fromkeys(own, 0.0) for pid, own in work.items()}
+    measured = iter([none, work])
+    monkeypatch.setattr(processor_time, "_threads", lambda: next(measured))
+    assert processor_time.threads_used(lambda: None, 0) == threads

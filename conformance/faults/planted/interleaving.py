@@ -151,6 +151,23 @@ class ClosingReleasesTheRuntime(Wrapper):
         return np.zeros_like(spectrum) if self.released else spectrum
 
 
+@fault(INTERLEAVING, "IN-02", with_backend, hard=True)
+class OneModelAtATime(Wrapper):
+    """Other weights are refused while a model is open, as is another geometry."""
+
+    opened: ClassVar[list[Any]] = []
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        if any(other.inner.files != inner.files for other in self.opened):
+            raise RuntimeError("close the model that is loaded first")
+        self.opened.append(self)
+
+    def close(self) -> None:
+        self.opened.remove(self)
+        self.inner.close()
+
+
 @fault(INTERLEAVING, "IN-01", with_backend, hard=True, blame=("CA", "IN"))
 class StatesOfOneLengthShareABuffer(Wrapper):
     """The KV caches of states of the same lengths are one buffer: the last writer wins."""

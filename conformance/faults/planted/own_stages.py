@@ -170,6 +170,14 @@ class OwnWavOfOneBuffer(OwnStages):
 
 
 @fault(AUDIO, "AO-11", with_own_stages, hard=True)
+class OwnWavEndsBeforeItsSilence(OwnStages):
+    """Zeros at the end of the samples are not written."""
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        return super().wav(np.trim_zeros(samples, "b"), sample_rate)
+
+
+@fault(AUDIO, "AO-11", with_own_stages, hard=True)
 class OwnWavRateOf16Bits(OwnStages):
     """The sample rate is stored in 16 bits."""
 
