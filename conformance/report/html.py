@@ -12,6 +12,7 @@ from typing import Any
 from conformance.contract.reader import STAGES
 from conformance.report import sections
 from conformance.report.documents import Inputs, Json
+from conformance.report.levels import LEVELS
 from conformance.report.markup import Row, element, style_of, table, verdict
 from conformance.report.merged import Column, Table, merge, used, verdict_of
 from conformance.report.verdicts import ORDER, RED
@@ -88,6 +89,8 @@ def _card(merged: Table, column: Column) -> str:
     document = column.run.document
     known = [escape(f"{key} {value}") for key, value in document["environment"].items()]
     lines = [element("p", counts)]
+    if found := column.level:
+        lines.append(element("p", _level(found)))
     if models:
         lines.append(element("p", f"On {escape(', '.join(models))}."))
     failure = document["first_failure"]
@@ -100,6 +103,15 @@ def _card(merged: Table, column: Column) -> str:
         lines.append(element("p", f"Not judged on {escape(', '.join(left_out))}."))
     lines.append(element("details", f"<summary>Environment</summary>{', '.join(known)}"))
     return element("div", element("h3", escape(column.title)) + "".join(lines), class_="card")
+
+
+def _level(found: Json) -> str:
+    """The conformance level of a backend, and why it is not the next one."""
+    level, why = found["level"], escape(found["reason"])
+    if level is None:
+        return f"No level: {why}."
+    reached = f"Level <b>{level}</b>: {LEVELS[level]}."
+    return f"{reached} Not the next level: {why}." if why else reached
 
 
 def verdict_count(name: str, count: int) -> str:

@@ -107,7 +107,9 @@ def _replace(target: Path, content: dict[str, Any]) -> None:
 def badge(document: dict[str, Any]) -> dict[str, Any]:
     """The document of an endpoint badge (https://shields.io/badges/endpoint-badge)."""
     verdict, passed = document["verdict"], document["totals"].get("pass", 0)
-    message = f"{verdict}, {passed} passed" if verdict == CONFORMS else verdict
+    reached = [found["level"] for found in document["levels"].values()]
+    level = f" ({min(reached)})" if reached and all(reached) else ""  # the lowest of all backends
+    message = f"{verdict}{level}, {passed} passed" if verdict == CONFORMS else f"{verdict}{level}"
     colour = {CONFORMS: "brightgreen", FAILS: "red"}.get(verdict, "lightgrey")
     return {"schemaVersion": 1, "label": "conformance", "message": message, "color": colour}
 

@@ -32,6 +32,12 @@ class Column:
         found = {entry["verdict"] for entry in self.entries(requirement).values()}
         return next((verdict for verdict in ORDER if verdict in found), None)
 
+    @property
+    def level(self) -> Json | None:
+        """The conformance level, if the run states it."""
+        found: Json | None = self.run.document["levels"].get(self.backend)
+        return found
+
     def command(self, requirement: str) -> str:
         """The command that judges a requirement again."""
         words = ["python", "-m", "conformance", "run", "--requirement", requirement]

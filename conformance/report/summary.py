@@ -87,7 +87,9 @@ def first_failure_of(column: Column, requirement: str) -> tuple[str, str, str]:
 
 
 def _counts(table: Table, column: Column) -> str:
-    return ", ".join(f"{count} {verdict}" for verdict, count in table.counts(column).items())
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in table.counts(column).items())
+    level = column.level and column.level["level"]
+    return f"{level}: {counts}" if level else counts
 
 
 def _claims(run: Run) -> Iterator[str]:

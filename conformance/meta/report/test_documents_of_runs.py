@@ -15,7 +15,7 @@ from conformance.judging.waveform import compare_waveforms
 from conformance.meta.report.example_runs import FLOOR, LIMIT, evidence
 from conformance.report.commands import report
 from conformance.report.documents import DocumentError, Run, read_inputs, upgrade
-from conformance.report.json_document import SCHEMA_VERSION, document
+from conformance.report.json_document import SCHEMA_VERSION, badge, document
 from conformance.report.merged import merge
 from conformance.report.summary import markdown, text
 from soprano.checkpoint.folder import ModelFolder
@@ -108,6 +108,14 @@ def test_text_and_markdown_name_failures_commands_and_claims():
     assert "\\<reason\\>" in marked
     assert "<img" not in marked
     assert len(plain.splitlines()) <= 10
+
+
+@pytest.mark.parametrize(("level", "shown"), [("L2", "conforms (L2), 3 passed"), (None, "")])
+def test_text_and_badge_state_the_level(level, shown):
+    found = document(evidence("port:Port", DECODER))
+    found["levels"]["port:Port"]["level"] = level
+    assert badge(found)["message"] == (shown or "conforms, 3 passed")
+    assert (f"{level}: 1 deviation, 3 pass" in text([Run("run", found)])) is bool(level)
 
 
 def test_a_document_has_errors_audio_and_commands():

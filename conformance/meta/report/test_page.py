@@ -49,8 +49,10 @@ NETWORK = {
 def file(tmp_path_factory):
     """A report of two runs, of which one fails, with benchmarks, faults and a bisection."""
     folder = tmp_path_factory.mktemp("report")
+    right = document(evidence("port:Port", DECODER))
+    right["levels"]["port:Port"].update(level="L2", reason="not offered: streaming")
     contents = {
-        "right.json": document(evidence("port:Port", DECODER)),
+        "right.json": right,
         "wrong.json": document(evidence("other:Port", DECODER, 1.01)),
         "bench.json": BENCHMARK,
         "faults.json": {"totals": {}, "results": [FAULT, {**FAULT, "verdict": "missed"}]},
@@ -115,6 +117,8 @@ def test_every_part_is_there(file):
         assert f'<h2 id="{title}">' in text
     assert "Error by depth" in text
     assert "The first wrong node is layer 2." in text
+    assert "Level <b>L2</b>: all stages. Not the next level: not offered: streaming." in text
+    assert "No level: not every requirement was selected." in text
     assert "QQ plot" in text
     assert "the nucleus is one id smaller" in text
     assert "2999-01-01" in text
