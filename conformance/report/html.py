@@ -196,7 +196,10 @@ def _commands(entry: Json) -> list[str]:
 
 def _facts(entry: Json) -> str:
     """What was compared, in a sentence."""
-    facts = [f"{entry['tests']} tests", f"{entry['elements']:,} elements compared"]
+    facts = [
+        f"{entry['tests']} test{'s' * (entry['tests'] != 1)}",
+        f"{entry['elements']:,} elements compared",
+    ]
     if nearest := used(entry):
         place = entry["nearest"]["place"]
         facts.append(f"nearest to its limit: {nearest}{f' at {place}' if place else ''}")

@@ -112,10 +112,11 @@ def _growth(network: Json, name: str) -> Iterator[str]:
         "one run of the whole": {node: row["relative"] for node, row in rows.items()},
         "noise floor": {node: row["relative"] / row["ratio"] for node, row in rows.items()},
     }
-    text = f"Relative error in one run of the whole network {network['network']}. "
-    if network["start"]:
-        grown = [f"{node} ({rows[node]['growth']:.1f} times)" for node in network["amplifiers"]]
-        text += f"It starts at {network['start']}; multiplied most by {', '.join(grown) or 'none'}."
+    text = f"Relative error in one run of the whole {network['network']}. "
+    if start := network.get("start"):
+        amplifiers = [rows[node] for node in network.get("amplifiers", ()) if node in rows]
+        grown = [f"{row['node']} ({row['growth']:.1f} times)" for row in amplifiers]
+        text += f"It starts at {start}; multiplied most by {', '.join(grown) or 'no node'}."
     yield _figure(plots.error_by_depth(series, name, "relative error", floor=False), escape(text))
 
 
@@ -220,7 +221,7 @@ def speed(saved: Sequence[Json]) -> str:
     if not rows:
         return ""
     caption = (
-        "Bars: the median round. Black lines: the A/A band, from the first to the third quartile "
+        "Bars: the median round. Thin lines: the A/A band, from the first to the third quartile "
         "of all rounds of the same commit; a difference inside it is noise."
     )
     cells = [
