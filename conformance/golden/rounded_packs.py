@@ -27,6 +27,7 @@ from conformance.golden.packs import (
 from conformance.golden.quantised_weights import checkpoint, read_quantised
 from conformance.oracle.precision_classes import (
     CLASSES,
+    PER_TENSOR,
     ROUNDED_INPUTS,
     Precision,
     RoundedDecoder,
@@ -82,11 +83,20 @@ def of_class(floors: dict[str, Floor], name: str) -> dict[str, Floor]:
     return {quantity: replace(floor, precision=name) for quantity, floor in floors.items()}
 
 
+def definition_of(model: Path, precision: str) -> Precision:
+    """The roundings of a class in the form that a model has: scales of rows, or of tensors."""
+    graphs = ModelFolder.open(model).community_graphs
+    pair = graphs.pairs.get(precision, ()) if graphs else ()
+    per_tensor = precision == "int8" and any(graph.per_tensor for graph in pair)
+    return PER_TENSOR if per_tensor else CLASSES[precision]
+
+
 @cache
-def source_pack(source: Path, precision: str) -> Pack:
+def source_pack(source: Path, precision: str, definition: Precision | None = None) -> Pack:
     """The source's expectations, with the error of the class's definition as the noise floor."""
     pack = find_pack(source)
-    floors = class_floors(ModelFolder.open(source), pack.arrays, CLASSES[precision], precision)
+    defined = definition or CLASSES[precision]
+    floors = class_floors(ModelFolder.open(source), pack.arrays, defined, precision)
     # However coarse the weights, it is at most the rounding of inputs that depends on the call.
     own = source_pack(source, "int8").floors if precision == "int4" else None
     return replace(
@@ -112,7 +122,7 @@ def find_rounded_pack(backend: Backend, model: Path, source: ModelFolder) -> Pac
     """
     precision, folder = backend.capabilities.precision, ModelFolder.open(model)
     if is_checkpoint(folder) or folder.community_graphs:
-        return source_pack(source.path, precision)
+        return source_pack(source.path, precision, definition_of(model, precision))
     language_model, decoder = source.language_model_weights(), source.decoder_weights()
     quantised = read_quantised(model, runtime_of(backend, model))
     if precision == "fp16":

@@ -15,7 +15,7 @@ from conformance.golden.inputs import LONG_START, Arrays
 from conformance.golden.packs import Pack, find_pack, noise_floor
 from conformance.golden.rounded_packs import of_class, rounded_networks
 from conformance.oracle.istft import inverse_stft
-from conformance.oracle.precision_classes import CLASSES
+from conformance.oracle.precision_classes import Precision
 from soprano.checkpoint.folder import ModelFolder
 from soprano.config import DecoderConfig
 
@@ -57,14 +57,14 @@ def decoder_ends(
 
 
 @cache
-def ends_pack(source: Path, precision: str) -> Pack:
+def ends_pack(source: Path, precision: str, definition: Precision) -> Pack:
     """The source's expectations, with the error of the class's definition as the noise floor.
 
     The hidden states "utterance hidden" (N, H) are the inputs of the decoder.
     """
     folder, pack = ModelFolder.open(source), find_pack(source)
     ids, config = pack.arrays["long ids"], folder.config.decoder
-    exact, defined = pack.networks(), rounded_networks(folder, CLASSES[precision])
+    exact, defined = pack.networks(), rounded_networks(folder, definition)
     read = ids[: LONG_START - 1 + max(LENGTHS)]
     logits, hidden = (output[LONG_START - 1 :] for output in exact.language_model(read))
     states = hidden.astype(np.float32)

@@ -23,6 +23,7 @@ from conformance.golden.quantised_weights import (
     read_quantised,
 )
 from conformance.golden.rounded_packs import (
+    definition_of,
     find_rounded_pack,
     find_source,
     runtime_of,
@@ -61,9 +62,10 @@ def source(judge, model, request):
 
 
 @pytest.fixture
-def budget(backend, source):
+def budget(backend, source, model):
     """The source's golden values, with the error that the class's definition makes as floor."""
-    pack = source_pack(source.path, backend.capabilities.precision)
+    precision = backend.capabilities.precision
+    pack = source_pack(source.path, precision, definition_of(model, precision))
     return Vectors(fitted(pack, backend.capabilities.max_length), backend.config)
 
 

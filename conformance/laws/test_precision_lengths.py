@@ -8,7 +8,7 @@ import pytest
 
 from conformance.golden.inputs import LONG_START
 from conformance.golden.observations import prefill_and_step, spectrum
-from conformance.golden.rounded_packs import find_source
+from conformance.golden.rounded_packs import definition_of, find_source
 from conformance.golden.utterance_ends import (
     decoder_ends,
     ends_pack,
@@ -25,7 +25,9 @@ def ends(backend, judge, model, request):
     """The golden ends of utterances; `judge` comes first, as it skips what does not apply."""
     named = option(request.config, "reference")
     source = find_source(model, Path(named) if named else None)
-    return Vectors(ends_pack(source.path, backend.capabilities.precision), backend.config)
+    precision = backend.capabilities.precision
+    pack = ends_pack(source.path, precision, definition_of(model, precision))
+    return Vectors(pack, backend.config)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from conformance.oracle.networks import DecoderOracle, Float64, LanguageModelOra
 from soprano.config import DecoderConfig, LanguageModelConfig
 
 Rounding = Callable[[Float64], Float64]
+_EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def exact(x: Float64) -> Float64:
@@ -46,6 +47,12 @@ def by_row(largest: int) -> Rounding:
     return rounding
 
 
+def by_tensor(largest: int) -> Rounding:
+    """As `by_row`, with one scale for all rows."""
+    rounding_row = by_row(largest)
+    return lambda x: rounding_row(x.reshape(1, -1)).reshape(x.shape)
+
+
 def by_block(largest: int, block: int) -> Rounding:
     """Each block of a row is rounded as by `by_row`."""
     rounding_row = by_row(largest)
@@ -68,10 +75,14 @@ class Precision:
     inputs: Rounding = exact  # of a matmul whose matrix is rounded
     tensors: Rounding = exact  # of the checkpoint
     results: Rounding = exact  # of every operation
+    embeddings: Rounding = exact  # of the table of embeddings
     cache: Rounding = exact  # of keys and values, each (T, KV heads, head_dim)
 
     def weights(self, weights: Weights) -> Weights:
-        return {name: self.tensors(values.astype(np.float64)) for name, values in weights.items()}
+        rounded = {name: self.tensors(own.astype(np.float64)) for name, own in weights.items()}
+        if _EMBEDDINGS in rounded:
+            rounded[_EMBEDDINGS] = self.embeddings(rounded[_EMBEDDINGS])
+        return rounded
 
     def matmul(self) -> Matmul:
         """The matmul of one network, which keeps its rounded matrices."""
@@ -89,6 +100,7 @@ class Precision:
 
 
 _EIGHT, _FOUR = by_row(127), by_block(7, 32)
+_TENSOR = by_tensor(127)
 _LARGE = r"_proj$|^lm_head$|^model\.embed_tokens$|pwconv"
 
 # The quantised classes leave the decoder's head and depthwise kernels in float, because their
@@ -99,6 +111,9 @@ CLASSES = {
     "int8": Precision(((_LARGE, _EIGHT),), _EIGHT),
     "int4": Precision(((r"layers.*_proj$", _FOUR), (_LARGE, _EIGHT)), _EIGHT),
 }
+
+# Of exports of other tools with one scale for each matrix, and one for the inputs of a call.
+PER_TENSOR = Precision(((_LARGE, _TENSOR),), _TENSOR, embeddings=_TENSOR)
 
 # For matrices that are already rounded: only the inputs are rounded, to 8 bits.
 ROUNDED_INPUTS = Precision(((_LARGE, exact),), _EIGHT)

@@ -35,6 +35,11 @@ _ROUNDING = {
 }  # fmt: skip
 # The input that holds the matrix or the kernel.
 _MATMULS = {"MatMul": 1, "Gemm": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "QGemm": 3}
+# The input that holds the zero points of a matrix, or its scales.
+_SCALES = {
+    "MatMulInteger": 3, "QLinearMatMul": 4, "QGemm": 4, "DequantizeLinear": 1,
+    "DynamicQuantizeMatMul": 2, "MatMulIntegerToFloat": 3,
+}  # fmt: skip
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 # Operators between a stored weight and its use.
 _PASSED = ("Cast", "DequantizeLinear", "Identity", "Transpose")
@@ -48,6 +53,7 @@ class CommunityGraph:
     part: str
     precision: str
     activations: str  # "float32" or "int8"
+    per_tensor: bool  # quantised matrices have one scale each
     files: tuple[Path, ...]  # its own and those of its external data
     shapes: Mapping[str, tuple[int, ...]]  # of a decoder, by names of the checkpoint
 
@@ -130,6 +136,7 @@ def read_graph(path: Path, changed: int) -> CommunityGraph | None:
         part,
         precision_of(graph),
         "int8" if rounds else "float32",
+        _per_tensor(graph),
         (path, *sorted(located)),
         _decoder_shapes(graph) if part == DECODER else {},
     )
@@ -186,6 +193,18 @@ def precision_of(graph: onnx.GraphProto) -> str:
 def _rounds(node: onnx.NodeProto) -> bool:
     rounds = node.op_type == "MatMulNBits" and _attribute(node, "accuracy_level", 0) == 4
     return rounds or node.op_type in _ROUNDING
+
+
+def _per_tensor(graph: onnx.GraphProto) -> bool:
+    """Whether every stored zero point of matrices, or scale, is one number."""
+    stored = {name: prod(tensor.dims) for name, tensor in _tensors(graph)}
+    scales = [
+        stored[node.input[index]]
+        for node in graph.node
+        if (index := _SCALES.get(node.op_type, len(node.input))) < len(node.input)
+        and node.input[index] in stored
+    ]
+    return bool(scales) and max(scales) == 1
 
 
 def _attribute(node: onnx.NodeProto, name: str, otherwise: int) -> int:

@@ -181,6 +181,8 @@ def test_the_class_of_graphs_of_other_tools_is_read_from_their_weights(
     judge.equal("classes", sorted(offered.pairs), sorted(["fp32", precision]))
     opened = open_backend("onnx_cpu", copy, precision)
     rounds = "int8" if precision == "int8" else "float32"
+    coarse = [graph.per_tensor for graph in offered.pairs[precision]]
+    judge.equal("one scale for each matrix", coarse, [precision == "int8", False])
     judge.equal("activations", opened.capabilities.activations, rounds)
     expected = outputs(open_backend("onnx_cpu", copy), hidden)
     for actual, wanted in zip(outputs(opened, hidden), expected, strict=True):
