@@ -147,16 +147,14 @@ def can_be_port(fault: Any) -> bool:
 def open_faulty(fault: Any, folder: ModelFolder, *, precision: str, threads: int | None) -> Any:
     """`onnx_cpu` with a fault, as a backend with stages of its own."""
     subject = fault.plant(Subject(open_in_process))
-    opened = Wrapper(subject.open_backend("onnx_cpu", folder.path, precision, threads))
+    inner = subject.open_backend("onnx_cpu", folder.path, precision, threads)
+    opened = Wrapper(inner)
     stages = subject.stages_of(opened, folder.path)
-    vars(opened).update(
-        decode=stages.decode,
-        normalize=stages.normalize,
-        split=stages.split,
-        sample=stages.sample,
-        istft=stages.istft,
-        tokenize=subject.load_tokenizer,
-    )
+    own = {name: getattr(stages, name) for name in ("normalize", "split", "sample", "istft")}
+    own["tokenize"] = subject.load_tokenizer
+    # A fault may be in a stage that the backend itself has.
+    missing = {name: stage for name, stage in own.items() if not hasattr(inner, name)}
+    vars(opened).update(missing, decode=stages.decode)
     return opened
 
 
