@@ -44,7 +44,7 @@ SOPRANO_LAYERS = (
     {"__main__"},
 )
 CONFORMANCE_LAYERS = (
-    {"contract", "installation", "options", "oracle", "ports"},
+    {"contract", "documents", "installation", "options", "oracle", "ports"},
     {"golden"},
     {"judging"},
     {"report", "speed", "subject"},

@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ from hypothesis import Phase, settings
 
 import soprano
 from conformance.contract import reader
+from conformance.documents import read_document
 from conformance.faults import plant
 from conformance.faults.fault import FLOW, Fault
 from conformance.golden.packs import (
@@ -355,5 +356,22 @@ def read(path: Path) -> list[Result]:
     """The results of an interrupted run."""
     if not path.is_file():
         return []
-    entries = json.loads(path.read_text("utf-8"))["results"]
+    members = {member.name: _KINDS[str(member.type)] for member in fields(Result)} | {
+        "verdict": _KINDS["str"]
+    }
+    result = {"type": "object", "required": [*members], "properties": members}
+    form = {
+        "properties": {
+            "results": {"type": "array", "items": {**result, "additionalProperties": False}}
+        }
+    }
+    entries = read_document(path, {"required": ["results"], **form})["results"]
     return [Result(**{key: e[key] for key in e if key != "verdict"}) for e in entries]
+
+
+_KINDS = {
+    "str": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "float": {"type": "number"},
+    "list[str]": {"type": "array", "items": {"type": "string"}},
+}

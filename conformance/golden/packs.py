@@ -19,9 +19,11 @@ import numpy.typing as npt
 from conformance.golden.expectations import Networks, evaluate, stretch
 from conformance.golden.inputs import LONG, PREFIXES, STRETCHES, Arrays
 from conformance.golden.observations import observe
-from soprano.checkpoint.contents import read_json
+from soprano.checkpoint.contents import parsing
 from soprano.checkpoint.folder import ModelFolder, locate
+from soprano.checkpoint.manifest import read_manifest
 from soprano.checkpoint.tensors import identity
+from soprano.regular_files import open_regular
 from soprano.synthesis import DEFAULT_MODEL, shared_stages
 
 _PACKAGE = Path(__file__).parents[1]
@@ -71,9 +73,8 @@ def fixture_models() -> list[Path]:
 
 def weights_digest(folder: ModelFolder) -> str | None:
     """SHA-256 of the source weights: read from a bundle's manifest, else computed."""
-    manifest = folder.path / "manifest.json"
-    if manifest.is_file():
-        return str(read_json(manifest)["model"]["identity"])
+    if manifest := read_manifest(folder.path):
+        return str(manifest["model"]["identity"])
     if not folder.has_weights:
         return None
     parts = {"lm": folder.language_model_weights(), "decoder": folder.decoder_weights()}
@@ -97,23 +98,29 @@ def read_packs() -> dict[str, Path]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    raw = path.read_bytes()
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    metadata: dict[str, str] = header["__metadata__"]
-    return metadata
+    """What a golden pack states about itself.
+
+    Raises:
+        ModelError: the file is no golden pack.
+    """
+    from safetensors import safe_open
+
+    with parsing("a golden pack", path), open_regular(path), safe_open(path, "numpy") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+        if missing := [name for name in ("identity", "floors") if name not in metadata]:
+            raise ValueError(f"its metadata lack {missing[0]}")
+        return metadata
 
 
 def read_pack(path: Path, source: ModelFolder) -> Pack:
     """A golden pack of a model folder, or of the checkpoint that it was made from."""
     from safetensors.numpy import load_file
 
-    floors = json.loads(read_metadata(path)["floors"])
-    return Pack(
-        load_file(path),
-        {name: Floor(**floor) for name, floor in floors.items()},
-        f"pack {path.name}",
-        cache(partial(_networks, source)),
-    )
+    metadata = read_metadata(path)
+    with parsing("a golden pack", path):
+        floors = {name: Floor(**own) for name, own in json.loads(metadata["floors"]).items()}
+        arrays = load_file(path)
+    return Pack(arrays, floors, f"pack {path.name}", cache(partial(_networks, source)))
 
 
 def find_pack(model: Path, reference: Path | None = None) -> Pack:

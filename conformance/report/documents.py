@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from conformance.contract.reader import requirements
+from conformance.documents import DocumentError, read_document, require_form
 from conformance.report.json_document import SCHEMA_VERSION
 from conformance.report.verdicts import RED
+from soprano.errors import shown
 
 Json = dict[str, Any]
 
@@ -24,14 +26,58 @@ _ENTRY: Json = {
 }
 _NEAREST: Json = {"row": 0.0, "row_limit": 0.0, "floor": 0.0, "place": ""}
 _SIZES = (("worst", "limit"), ("rms", "rms_limit"))
+_FAILURE = dict.fromkeys(
+    ("stage", "requirement", "subject", "verdict", "message", "convention", "repeat"), ""
+)
 _DOCUMENT: Json = {
     "own_stages": {}, "files": {}, "not_covered": {}, "first_failure": None, "levels": {},
     "margins": {}, "errors": {}, "audio": {}, "deviations": [],
 }  # fmt: skip
 
 
-class DocumentError(ValueError):
-    """A file is not a document that a report can show."""
+_COUNT, _SIZE, _TEXT = {"type": "integer"}, {"type": "number"}, {"type": "string"}
+
+
+def _object(*required: str, **properties: Json) -> Json:
+    return {"type": "object", "required": [*required, *properties], "properties": properties}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+_STATISTICS = {name: {**_SIZE, "minimum": 0} for name in ("min", "median", "q1", "q3")}
+_TIMES = _object(**_STATISTICS, rounds={**_COUNT, "minimum": 1})
+_BENCHMARK = _object(name=_TEXT, stats=_TIMES)
+_BENCHMARK["properties"]["extra_info"] = {
+    "type": "object",
+    "properties": {"rtf": _SIZE, "audio_seconds": {**_SIZE, "minimum": 1e-6}, "backend": _TEXT},
+}
+_BENCHMARKS: Json = _object(benchmarks=_list(_BENCHMARK))
+_BENCHMARKS["properties"]["commit_info"] = {"type": "object"}
+_MATRIX = _object(
+    results=_list(
+        _object(
+            **{name: _TEXT for name in ("id", "backend", "verdict", "blamed", "story")},
+            requirements=_list(_TEXT),
+        )
+    )
+)
+_NODE = _object(node=_TEXT, ratio={"type": "float"})
+_NETWORK = _object(trace=_list(_NODE), rows=_list(_NODE), first={"type": ["string", "null"]})
+# What every version states, and is read to make the current form of it.
+_SIZE_OR_NULL = {"type": ["number", "null"]}
+_COMPARED = {
+    "type": ["object", "null"],
+    "properties": {name: _SIZE_OR_NULL for pair in _SIZES for name in pair},
+}
+_ENTRIES = {"type": "object", "additionalProperties": _object(verdict=_TEXT, nearest=_COMPARED)}
+_EARLIER = _object(
+    "backends",
+    environment={"type": "object"},
+    results={"type": "object", "additionalProperties": _ENTRIES},
+)
+_BISECTION = _object(networks=_list(_NETWORK))
 
 
 @dataclass(frozen=True)
@@ -61,14 +107,17 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     inputs = Inputs()
     names = short_names([p / "conformance.json" if p.is_dir() else p for p in paths])
     for path, name in names.items():
-        content = _load(path)
+        content = read_document(path)
         if "results" in content and "schema_version" in content:
-            inputs.runs.append(Run(name, upgrade(content, str(path))))
+            inputs.runs.append(Run(name, _run(content, str(path))))
         elif "benchmarks" in content:
+            require_form(content, _BENCHMARKS, str(path))
             inputs.benchmarks.append(content)
         elif "results" in content:
+            require_form(content, _MATRIX, str(path))
             inputs.matrices.append(content)
         elif "networks" in content:
+            require_form(content, _BISECTION, str(path))
             inputs.bisections.append(content)
         else:
             known = "a conformance.json, a saved benchmark, a faults.json or a bisection"
@@ -86,16 +135,6 @@ def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names | {path: "/".join(path.with_suffix("").parts[-3:]) for path in alike}
 
 
-def _load(path: Path) -> Json:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DocumentError(f"{path}: {error}") from None
-    if not isinstance(content, dict):
-        raise DocumentError(f"{path}: not a JSON object")
-    return content
-
-
 def upgrade(content: Json, name: str) -> Json:
     """A document of an earlier schema version in the form of the current one.
 
@@ -105,9 +144,9 @@ def upgrade(content: Json, name: str) -> Json:
         DocumentError: the version is later than the current one.
     """
     version = content["schema_version"]
-    if version not in range(1, SCHEMA_VERSION + 1):
+    if type(version) is not int or version not in range(1, SCHEMA_VERSION + 1):
         raise DocumentError(
-            f"{name}: schema version {version!r}; this version reads 1 to {SCHEMA_VERSION}"
+            f"{name}: schema version {shown(version)}; this version reads 1 to {SCHEMA_VERSION}"
         )
     results = {
         subject: {requirement: _entry(requirement, entry) for requirement, entry in own.items()}
@@ -115,7 +154,25 @@ def upgrade(content: Json, name: str) -> Json:
     }
     red = any(entry["verdict"] in RED for own in results.values() for entry in own.values())
     verdict = {"verdict": "does not conform" if red else "conforms"}
-    return {**_DOCUMENT, **verdict, **content, "results": results}
+    first = content.get("first_failure")
+    failure = {"first_failure": {**_FAILURE, **first} if isinstance(first, dict) else None}
+    return {**_DOCUMENT, **verdict, **content, **failure, "results": results}
+
+
+def _run(content: Json, name: str) -> Json:
+    """A document of a run, of the form that its version states."""
+    require_form(content, _EARLIER, name)
+    document = upgrade(content, name)
+    # What an earlier version does not state may be missing, and its numbers had other ranges.
+    strict = content["schema_version"] == SCHEMA_VERSION
+    own = {**document, "schema_version": SCHEMA_VERSION}
+    require_form(own, _schema(), name, strict)
+    return document
+
+
+@cache
+def _schema() -> Json:
+    return read_document(Path(__file__).with_name("schema.json"))
 
 
 def _entry(name: str, entry: Json) -> Json:
@@ -130,6 +187,6 @@ def _entry(name: str, entry: Json) -> Json:
 
 
 def _nearest(nearest: Json) -> Json:
-    pairs = [(nearest[name], nearest[limit]) for name, limit in _SIZES if nearest.get(limit)]
+    pairs = [(nearest.get(name), nearest[limit]) for name, limit in _SIZES if nearest.get(limit)]
     used = max((size / limit for size, limit in pairs if size is not None), default=None)
     return {**_NEAREST, "used": nearest.get("share", used), **nearest}

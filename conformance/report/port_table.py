@@ -12,13 +12,24 @@ from typing import Any
 import click
 
 from conformance.contract.reader import STAGES
+from conformance.documents import DocumentError, read_document
 from conformance.judging.records import backend_of
+from conformance.report.documents import read_inputs
 from conformance.report.levels import LEVELS, PARTIAL
 from conformance.report.verdicts import ORDER
 from soprano.audio_files import whole_file
 
 Json = dict[str, Any]
 
+_TEXT, _LIST = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+_MEMBERS: Json = {
+    **{name: _TEXT for name in ("name", "version", "suite", "date", "reason")},
+    **{name: _LIST for name in ("models", "offered", "faults")},
+    "level": {"enum": [*LEVELS, None]},
+    "families": {"type": "object", "additionalProperties": _COUNTS},
+}
+_SUMMARY: Json = {"required": [*_MEMBERS], "properties": _MEMBERS}
 _NAMED = re.compile(r"you follow the convention [\"']([^\n]*?)[\"'](?=\s|$|[;,:)])")
 _HEAD = "\n".join(
     (
@@ -122,7 +133,10 @@ def _row(cells: Sequence[str]) -> str:
 def record(report: Path, name: str, output: Path) -> None:
     """Keep what the compatibility table shows of REPORT (conformance.json, or its folder)."""
     path = report / "conformance.json" if report.is_dir() else report
-    document = json.loads(path.read_text(encoding="utf-8"))
+    runs = read_inputs([path]).runs
+    if not runs:
+        raise DocumentError(f"{path} is no report of a run")
+    document = runs[0].document
     kept = summary(document, name, date.today().isoformat())
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(output) as file:
@@ -134,6 +148,6 @@ def record(report: Path, name: str, output: Path) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def write_table(files: tuple[Path, ...], output: Path) -> None:
     """Write the compatibility table of FILES, which `port record` has written."""
-    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    summaries = [read_document(path, _SUMMARY) for path in files]
     with whole_file(output) as file:
         file.write(table(summaries).encode())

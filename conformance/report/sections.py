@@ -241,7 +241,7 @@ def _factors(saved: Sequence[Json]) -> Iterator[Json]:
     for run in saved:
         commit = str(run.get("commit_info", {}).get("id", ""))[:10]
         for bench in run["benchmarks"]:
-            if "rtf" in bench.get("extra_info", {}):
+            if {"rtf", "audio_seconds"} <= {*bench.get("extra_info", {})}:
                 groups.setdefault((bench["name"], commit), []).append(bench)
     backends = list(
         dict.fromkeys(own[0]["extra_info"].get("backend", "") for own in groups.values())

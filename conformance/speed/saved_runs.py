@@ -7,7 +7,6 @@ both versions in one run and detects smaller differences.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,23 @@ from typing import Any
 
 import pytest
 
+from conformance.documents import DocumentError, read_document
 from conformance.options import option
 
+_STATS = {"required": ["min"], "properties": {"min": {"type": "number", "minimum": 0}}}
+_BENCHMARK = {
+    "type": "object",
+    "required": ["name", "stats"],
+    "properties": {"name": {"type": "string"}, "stats": {"type": "object", **_STATS}},
+}
+_RUN_FORM = {
+    "required": ["benchmarks", "commit_info", "datetime"],
+    "properties": {
+        "benchmarks": {"type": "array", "items": _BENCHMARK},
+        "commit_info": {"type": "object"},
+        "datetime": {"type": "string"},
+    },
+}
 SLOWDOWN = 2.0  # of the fastest round, which a busy machine affects least
 
 
@@ -32,12 +46,12 @@ def saved_runs(storage: Path) -> list[SavedRun]:
     runs: list[tuple[str, SavedRun]] = []
     for path in storage.rglob("*.json"):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            seconds = {b["name"]: float(b["stats"]["min"]) for b in content["benchmarks"]}
-            commit = str(content["commit_info"].get("id"))
-            runs.append((content["datetime"], SavedRun(path, commit, seconds)))
-        except (ValueError, KeyError, TypeError):
+            content = read_document(path, _RUN_FORM)
+        except DocumentError:
             continue  # another tool's file
+        seconds = {b["name"]: float(b["stats"]["min"]) for b in content["benchmarks"]}
+        commit = str(content["commit_info"].get("id"))
+        runs.append((content["datetime"], SavedRun(path, commit, seconds)))
     return [run for _, run in sorted(runs, key=lambda dated: dated[0])]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conformance.documents import read_document
 from conformance.golden.inputs import (
     FREE_RUNS,
     PREFIXES,
@@ -35,12 +36,39 @@ from conformance.oracle.istft import inverse_stft
 from conformance.oracle.sampler import decide
 from conformance.oracle.sampler_conventions import sampler_questions
 from conformance.report.evidence import Evidence
+from soprano.checkpoint.contents import parsing
 from soprano.checkpoint.folder import ModelFolder, locate
+from soprano.errors import brief, shown
 from soprano.export.replace import replacing, writing
+from soprano.regular_files import open_regular
 from soprano.text import normalize, split_sentences
 from soprano.tokenizer import Tokenizer
 
 SCHEMA_VERSION = 1
+_NAME = {"type": "string", "pattern": r"^[\w-]+$"}
+_CASE = {
+    "name": _NAME,
+    "requirement": {"type": "string"},
+    "outputs": {
+        "type": "object",
+        "additionalProperties": {"type": "object", "required": ["limit"]},
+    },
+}
+_MANIFEST = {
+    "required": ["schema_version", "model", "cases", "files"],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "model": {"type": "object", "required": ["name"], "properties": {"name": _NAME}},
+        "cases": {
+            "type": "array",
+            "items": {"type": "object", "required": [*_CASE], "properties": _CASE},
+        },
+        "files": {
+            "type": "object",
+            "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        },
+    },
+}
 TEXTS = (
     "Hello there!", "It costs $3.50, not 4.", "Dr. Smith left at 8:15.", "In 1999.", "50% of 1",
     "The quick brown fox jumps over the lazy dog. It did so twice, on a Monday. Nobody saw it.",
@@ -262,12 +290,14 @@ def _read_values(folder: Path, kind: str) -> dict[str, Value]:
     from safetensors.numpy import load_file
 
     values: dict[str, Value] = {}
-    if (path := folder / f"{kind}.json").is_file():
-        values |= json.loads(path.read_text(encoding="utf-8"))
+    if (path := folder / f"{kind}.json").exists():
+        values |= read_document(path)
     for path in sorted((folder / kind).glob("*.npy")):
-        values[path.stem] = np.load(path, allow_pickle=False)
-    if (path := folder / f"{kind}.safetensors").is_file():
-        values |= load_file(path)
+        with parsing("a NumPy array", path), open_regular(path) as file:
+            values[path.stem] = np.load(file, allow_pickle=False)
+    if (path := folder / f"{kind}.safetensors").exists():
+        with parsing("a safetensors file", path), open_regular(path):
+            values |= load_file(path)
     return values
 
 
@@ -277,11 +307,13 @@ def check(pack: Path, outputs: Path, subject: str) -> Evidence:
     Raises:
         ValueError: the pack is damaged, or the port wrote no output of any case.
     """
-    manifest = json.loads((pack / "manifest.json").read_text(encoding="utf-8"))
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"{pack}: schema version {SCHEMA_VERSION} is expected")
+    manifest = read_document(pack / "manifest.json", _MANIFEST)
     for name, digest in manifest["files"].items():
-        if hashlib.sha256((pack / name).read_bytes()).hexdigest() != digest:
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise ValueError(f"{pack}/manifest.json: {shown(name)} is no file of the pack")
+        with parsing("a file of a pack", pack / name), open_regular(pack / name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
             raise ValueError(f"{pack}: {name} has changed since it was written")
     evidence = Evidence()
     for entry in manifest["cases"]:
@@ -312,8 +344,8 @@ def _judge(record: TestRecord, case: Path, written: Path, name: str, stated: Any
         record.verdict, record.message = "mistrusted", str(error)
     except AssertionError as error:
         record.verdict, record.message = "fail", str(error)
-    except (OSError, ValueError, TypeError) as error:
-        record.verdict, record.message = "error", f"{written.name}: {error}"
+    except Exception as error:  # whatever the content of a port's files leads to
+        record.verdict, record.message = "error", f"{written.name}: {brief(error)}"
     else:
         record.verdict = "tie" if record.ties else "pass"
 
@@ -324,7 +356,7 @@ def _joined(outputs: dict[str, Value], expected: dict[str, Value], names: list[s
         shape = np.shape(outputs.get(name, 0))
         if shape != expected[name].shape:
             raise AssertionError(f"{name}: shape {shape}, wanted {expected[name].shape}")
-    return np.concatenate([outputs[name].ravel() for name in names])
+    return np.concatenate([np.asarray(outputs[name]).ravel() for name in names])
 
 
 def _compare(

@@ -14,6 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     mutated = commands.add_parser("mutants", help="run mutated models in child processes")
     mutated.add_argument("--count", type=int, default=8000)
+    mutated.add_argument("--first", type=int, default=0, help="number of the first")
     mutated.add_argument("--kind", action="append", choices=mutants.KINDS)
     fuzzed = commands.add_parser("fuzz", help="parse mutated files")
     fuzzed.add_argument("parsers", nargs="*", metavar="PARSER", help=", ".join(PARSERS))
@@ -31,7 +32,7 @@ def main() -> int:
     chosen = parser.parse_args()
     outcomes: dict[str, int] = {}
     if chosen.command == "mutants":
-        outcomes, faults = mutants.run(chosen.count, chosen.seed, chosen.kind)
+        outcomes, faults = mutants.run(chosen.count, chosen.seed, chosen.kind, chosen.first)
     elif chosen.command == "kills":
         outcomes, faults = kills.run(chosen.count, chosen.seed)
     elif chosen.command == "endurance":

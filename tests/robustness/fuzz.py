@@ -15,7 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from conformance.golden.packs import fixture_models
+import conformance.meta.report
+from conformance.documents import DocumentError
+from conformance.faults import kill_matrix
+from conformance.golden.packs import fixture_models, fixtures_folder, read_pack
+from conformance.judging.deviations import DeviationError, load_deviations
+from conformance.report import sections
+from conformance.report.documents import read_inputs
+from conformance.report.summary import markdown, text
+from conformance.vectors.packs import check as check_vectors
 from soprano.audio import Audio, read_wav
 from soprano.backends.openvino_ir import require_sound_ir
 from soprano.checkpoint.config_json import read_generation_defaults
@@ -30,6 +38,7 @@ from soprano.tokenizer import load_tokenizer
 from .mutations import mutate_bytes, mutate_document
 
 CORPUS = Path(__file__).with_name("corpus")
+DOCUMENTS = Path(conformance.meta.report.__file__).parent / "documents"
 LONGEST = 300
 
 
@@ -45,6 +54,17 @@ def _tensors(path: Path) -> None:
 def _ir(path: Path) -> None:
     path.with_suffix(".bin").write_bytes(bytes(64))
     require_sound_ir(path)
+
+
+def _report(path: Path) -> None:
+    """The documents of a report, beside a run that is always there."""
+    inputs = read_inputs([path, DOCUMENTS / "version_4.json"])
+    text(inputs.runs), markdown(inputs.runs)
+    list(sections._factors(inputs.benchmarks)), sections.kill_matrix(inputs.matrices)
+
+
+def _golden_pack(path: Path) -> None:
+    read_pack(path, ModelFolder.open(fixture_models()[0]))
 
 
 # The file that each parser reads, and the parser.
@@ -65,7 +85,15 @@ PARSERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "onnx": ("decoder.onnx", require_sound),
     "openvino_ir": ("decoder.xml", _ir),
     "wav": ("audio.wav", read_wav),
+    "report": ("conformance.json", _report),
+    "benchmark": ("benchmark.json", _report),
+    "faults": ("faults.json", kill_matrix.read),
+    "deviations": ("claims.toml", load_deviations),
+    "vector_pack": ("manifest.json", lambda path: check_vectors(path.parent, path.parent, "port")),
+    "golden_pack": ("pack.safetensors", _golden_pack),
 }
+# What callers of the parsers expect.
+EXPECTED = (SopranoError, DocumentError, DeviationError)
 
 
 def seeds(name: str) -> list[bytes]:
@@ -93,6 +121,10 @@ def seeds(name: str) -> list[bytes]:
         found.append(json.dumps(document).encode())
     if name == "shard_index":
         found.append(b'{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
+    if name == "report":
+        found += [path.read_bytes() for path in sorted(DOCUMENTS.glob("*.json"))]
+    if name == "golden_pack":
+        found.append((fixtures_folder() / "golden" / "v11.safetensors").read_bytes())
     if name == "wav":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.wav"
@@ -108,8 +140,8 @@ def fault_of(name: str, raw: bytes, folder: Path) -> str | None:
     path.write_bytes(raw)
     try:
         parse(path)
-    except (SopranoError, ValueError) as error:
-        if name != "wav" and not isinstance(error, SopranoError):
+    except (*EXPECTED, ValueError) as error:
+        if name not in ("wav", "vector_pack") and not isinstance(error, EXPECTED):
             return f"{type(error).__name__}: {error}"
         text = str(error)
         if len(text) > LONGEST or len(text.splitlines()) != 1:

@@ -90,8 +90,10 @@ def faults_of(kind: str, outcome: Outcome, folder: Path, expected: str) -> Itera
         yield f"standard error: {outcome.stderr[:300]!r}"
 
 
-def run(count: int, seed: int, kinds: list[str] | None = None) -> tuple[Counter[str], list[str]]:
-    """Mutate `count` models in turn. Returns outcomes by kind, and faults."""
+def run(
+    count: int, seed: int, kinds: list[str] | None = None, first: int = 0
+) -> tuple[Counter[str], list[str]]:
+    """Mutate `count` models in turn from number `first`. Returns outcomes by kind, and faults."""
     for runtime in ("onnx", "openvino", "pytorch"):  # imported once, before the forks
         importlib.import_module(f"soprano.backends.{runtime}")
     outcomes: Counter[str] = Counter()
@@ -101,7 +103,7 @@ def run(count: int, seed: int, kinds: list[str] | None = None) -> tuple[Counter[
         models = _made_in_child(work)
         chosen = kinds or list(KINDS)
         expected = {kind: in_child(kind, models[kind]).text for kind in chosen}
-        for number in range(count):
+        for number in range(first, first + count):
             kind = chosen[number % len(chosen)]
             rng = random.Random(f"{seed} {number}")
             folder = work / "mutant"

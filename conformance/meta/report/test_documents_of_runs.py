@@ -85,7 +85,7 @@ def test_an_unknown_version_is_refused(version):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "a.json"), ("[]", "not a JSON object"), ("{}", "not a conformance.json"),
+    [("{", "a.json"), ("[]", "must be a JSON object"), ("{}", "not a conformance.json"),
      ('{"benchmarks": []}', "no run to report")],
 )  # fmt: skip
 def test_other_files_are_refused_with_one_sentence(tmp_path, content, message):
