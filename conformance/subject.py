@@ -13,6 +13,7 @@ import pytest
 
 from conformance.golden.packs import Pack, find_pack
 from conformance.judging.skips import NotDeclared
+from conformance.ports.in_process import open_guarded
 from conformance.ports.python_client import open_python_port
 from soprano.backends import BUILT_IN, Backend, Float32, Int64, Output, Verified, open_backend
 from soprano.stages import Stages
@@ -51,8 +52,10 @@ def open_in_process(
     name: str, model: str | Path, precision: str = "fp32", threads: int | None = None
 ) -> Backend:
     """The same, with Python ports in the process of the suite."""
-    exec_port = name.startswith("exec:")
-    return (open_any_backend if exec_port else open_backend)(name, model, precision, threads)
+    if is_own(name) or name.startswith(("exec:", "onnx:")):
+        return open_any_backend(name, model, precision, threads)
+    opened: Backend = open_guarded(lambda: open_backend(name, model, precision, threads))
+    return opened
 
 
 def open_voice(model: Path, stages: Stages) -> SopranoTTS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,10 +13,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis.errors import UnsatisfiedAssumption
 
 from conformance.golden.packs import fixture_models
+from conformance.judging.judge import MistrustedError
+from conformance.judging.skips import NotDeclared
 from conformance.laws.support.memory_orders import memory_orders
+from conformance.meta.hostile_ports import ATTACKS
 from conformance.ports import python_client, values
+from conformance.ports.in_process import open_guarded
 from conformance.ports.process import LIMITS, PortError, PortProcessError
 from conformance.ports.python_client import open_python_port
 from soprano.errors import BackendError
@@ -262,3 +269,76 @@ def test_the_process_of_a_port_ends_with_that_of_the_suite(tmp_path):
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < limit:
         time.sleep(0.1)
     assert not os.path.exists(f"/proc/{pid}")
+
+
+class Raising:
+    """A port each of whose members raises one exception, or yields an item before it does."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def step_one(self, new_id, cache):
+        raise self.error
+
+    def stream(self):
+        yield 1
+        raise self.error
+
+    @property
+    def capabilities(self):
+        raise self.error
+
+
+class OwnSkip(pytest.skip.Exception):
+    pass
+
+
+class OwnAssumption(UnsatisfiedAssumption):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [pytest.skip.Exception(), pytest.xfail.Exception(), pytest.fail.Exception(), NotDeclared(),
+     OwnSkip(), OwnAssumption(), MistrustedError("never"), SystemExit(0), KeyboardInterrupt(),
+     GeneratorExit(), BaseExceptionGroup("all", [pytest.skip.Exception()])],
+    ids=repr,
+)  # fmt: skip
+def test_an_exception_that_decides_a_test_is_a_failure_in_the_process_of_the_suite(error):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        port = open_guarded(lambda: Raising(error))
+        items = port.stream()
+        assert next(items) == 1
+        for call in (
+            lambda: port.step_one(1, None),
+            lambda: next(items),
+            lambda: port.capabilities,
+        ):
+            with pytest.raises(PortProcessError, match=type(error).__name__):
+                call()
+        with pytest.raises(PortProcessError):
+            open_guarded(step)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_other_exceptions_and_members_of_such_a_port_are_its_own():
+    port = open_guarded(lambda: Raising(ValueError("an id")))
+    with pytest.raises(ValueError, match="an id"):
+        port.step_one(1, None)
+    assert type(port).__name__ == "Raising"
+    assert not hasattr(port, "decode")
+
+
+@pytest.mark.slow
+def test_ports_in_the_process_of_the_suite_that_raise_such_exceptions_do_not_pass(tmp_path):
+    names = [f"conformance.meta.hostile_ports:{a}@call" for a in ATTACKS if a.startswith("raises")]
+    words = [sys.executable, "-m", "conformance", "run", "--model", "v11", "--only-model"]
+    words += ["--requirement=LM-01", "--in-process", *(f"--backend={name}" for name in names)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    report = json.loads((tmp_path / "conformance-report" / "conformance.json").read_text("utf-8"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    verdicts = {name: own["LM-01"]["verdict"] for name, own in report["results"].items()}
+    assert len(verdicts) == len(names)
+    assert set(verdicts.values()) <= {"error", "fail"}, verdicts

@@ -10,7 +10,7 @@ import builtins
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -158,10 +158,15 @@ def _kind(names: tuple[str, ...]) -> type[Exception]:
     return type(own, (PortError,), members)
 
 
+def decides_a_test(names: Sequence[str], is_exception: bool) -> bool:
+    """Whether an exception with these types would skip or end a test, or the run."""
+    return not is_exception or any(name.split(".")[0] in _JUDGING for name in names)
+
+
 def _exception(stated: dict[str, Any]) -> Exception:
     """The exception that a port has raised; one that would decide about a test is a failure."""
     names = tuple(map(str, stated["kinds"]))
-    if not stated["is_exception"] or names[0].split(".")[0] in _JUDGING:
+    if decides_a_test(names, stated["is_exception"]):
         return PortProcessError(f"the port raised {names[0]}: {stated['message']}")
     return _kind(names)(str(stated["message"]))
 
