@@ -318,7 +318,7 @@ def test_an_exception_that_decides_a_test_is_a_failure_in_the_process_of_the_sui
             with pytest.raises(PortProcessError, match=type(error).__name__):
                 call()
         with pytest.raises(PortProcessError):
-            open_guarded(step)
+            open_guarded(lambda: port.step_one(1, None))
     finally:
         signal.signal(signal.SIGINT, handler)
 
