@@ -128,11 +128,21 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Files with the shortest endings of their paths that tell them apart."""
+    """Files with their own names, or with the parts of their paths that tell them apart."""
     unique = list(dict.fromkeys(path.absolute() for path in paths))
     names = {path: path.parent.name if path.stem == "conformance" else path.stem for path in unique}
     alike = [path for path in unique if list(names.values()).count(names[path]) > 1]
-    return names | {path: "/".join(path.with_suffix("").parts[-3:]) for path in alike}
+    parts = [path.with_suffix("").parts for path in alike]
+    start, end = _common(parts), _common([own[::-1] for own in parts])
+    return names | {
+        path: "/".join(own[start : len(own) - end]) or names[path]
+        for path, own in zip(alike, parts, strict=True)
+    }
+
+
+def _common(paths: Sequence[Sequence[str]]) -> int:
+    """The number of first parts that all paths share."""
+    return next((n for n, own in enumerate(zip(*paths)) if len(set(own)) > 1), 0)  # noqa: B905
 
 
 def upgrade(content: Json, name: str) -> Json:

@@ -23,6 +23,7 @@ _PALETTE = [f"#0a0b{number:02x}" for number in range(SERIES)]
 _WIDTH = 5.4  # inches
 _COLUMNS, _BINS, _FRAMES = 500, 96, 200  # at most, of a waveform and of a spectrogram
 _LABELS = 30  # at an axis
+_NAME = 24  # characters of a name in a legend of two columns
 _RANGE = 80.0  # dB below the loudest
 
 
@@ -63,8 +64,16 @@ def _finish(axes: Any, series: int, *, log: bool = False) -> None:
     axes.set_axisbelow(True)
     if log:
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 10 * low:  # powers of ten alone would leave the axis without numbers
+            axes.yaxis.set_minor_formatter("{x:g}")
+            axes.yaxis.set_major_formatter("{x:g}")
     if series > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+        handles, names = axes.get_legend_handles_labels()
+        names = [name if len(name) <= _NAME else f"\u2026{name[-_NAME:]}" for name in names]
+        axes.legend(
+            handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2
+        )
 
 
 def error_by_depth(series: Series, name: str, unit: str, *, floor: bool = True) -> str:

@@ -14,7 +14,7 @@ from conformance.judging.excerpts import MOST, NORMAL, decode, error_quantiles, 
 from conformance.judging.waveform import compare_waveforms
 from conformance.meta.report.example_runs import FLOOR, LIMIT, evidence
 from conformance.report.commands import report
-from conformance.report.documents import DocumentError, Run, read_inputs, upgrade
+from conformance.report.documents import DocumentError, Run, read_inputs, short_names, upgrade
 from conformance.report.json_document import SCHEMA_VERSION, badge, document
 from conformance.report.merged import merge
 from conformance.report.summary import markdown, text
@@ -108,6 +108,13 @@ def test_text_and_markdown_name_failures_commands_and_claims():
     assert "\\<reason\\>" in marked
     assert "<img" not in marked
     assert len(plain.splitlines()) <= 10
+
+
+def test_files_of_one_name_are_named_by_where_they_differ():
+    paths = [Path(f"/a/{name}/tmp/report/conformance.json") for name in ("x", "y/z")]
+    assert list(short_names([*paths, Path("/b/run/conformance.json")]).values()) == [
+        "x", "y/z", "run",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("level", "shown"), [("L2", "conforms (L2), 3 passed"), (None, "")])
