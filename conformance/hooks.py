@@ -185,6 +185,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         _fail(report, "the test passed without having compared anything")
     if report.skipped:
         _record_skip(record, report, call)
+    elif report.failed and report.when == "call" and _is_claimed(record, call):
+        record.verdict, report.outcome, report.longrepr = "deviation", "passed", None
     elif report.failed:
         record.verdict, record.message = _failure(report, call)
         if record.verdict == "fail" and _is_advice(record):
@@ -193,7 +195,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     elif report.when == "call":
         deviates = record.deviated or record.differences
         record.verdict = "deviation" if deviates else "tie" if record.ties else "pass"
-        record.message = "; ".join(record.differences)
+        claimed = [str(each) for each in record.comparisons if each.fault is not None]
+        record.message = "; ".join(record.differences + claimed)
     if report.when == "call":
         report.user_properties += _junit_properties(record)
     if report.failed and report.when == "call":
@@ -207,6 +210,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "teardown":
         _finish(item.config, record, report)
     return report
+
+
+def _is_claimed(record: TestRecord, call: pytest.CallInfo[None]) -> bool:
+    """Whether claims cover the exception of a port that ended a test."""
+    error = call.excinfo.value if call.excinfo else None
+    claims = [claim for claim in record.claims if error and claim.covers_error(error)]
+    record.deviated += claims
+    record.message = failures.message(error) if error and claims else ""
+    return bool(claims)
 
 
 def _is_advice(record: TestRecord) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from conformance.contract.reader import requirements
 from conformance.judging.compare import Comparison
+from conformance.ports.process import PortError
 
 DEFAULT = Path(__file__).parent / "deviations.toml"
 EXACT = "exact"
@@ -44,6 +45,10 @@ class Deviation:
             return comparison.limit == 0
         return comparison.used() <= self.bound
 
+    def covers_error(self, error: BaseException) -> bool:
+        """Whether the claim covers an exception that the port has raised."""
+        return self.bound == EXACT and isinstance(error, PortError)
+
     def __str__(self) -> str:
         return f"{self.requirement} on {self.subject} ({self.owner}: {self.reason})"
 
@@ -60,12 +65,25 @@ def load_deviations(path: Path) -> list[Deviation]:
         raise DeviationError(f"{path}: {error}") from None
     if unknown := set(document) - {"deviation"}:
         raise DeviationError(f"{path}: only [[deviation]] is known, not {sorted(unknown)}")
-    return [_parse(path, entry) for entry in document.get("deviation", [])]
+    entries = document.get("deviation", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DeviationError(f"{path}: deviation must be a table of its own for each claim")
+    return [
+        _parse(path, {**entry, "requirement": requirement})
+        for entry in entries
+        for requirement in _each(entry.get("requirement"))
+    ]
+
+
+def _each(stated: Any) -> list[Any]:
+    """The requirements of a claim: one, or a list of them with the same reason."""
+    return stated if isinstance(stated, list) and stated else [stated]
 
 
 def _parse(path: Path, entry: dict[str, Any]) -> Deviation:
     kinds: dict[str, Any] = dict.fromkeys(("requirement", "subject", "owner", "reason"), str)
     kinds |= {"expires": date, "bound": (int, float, str)}
+    entry = {key: value for key, value in entry.items() if value is not None}
     if set(entry) != set(kinds):
         raise DeviationError(f"{path}: a claim needs exactly {', '.join(kinds)}, got {entry}")
     for name, kind in kinds.items():
