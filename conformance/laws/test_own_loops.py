@@ -1,5 +1,7 @@
 """SA, GE, SY, ST and BA: the loops that a port implements itself."""
 
+from contextlib import suppress
+
 import pytest
 
 from conformance.judging.skips import NotDeclared
@@ -73,13 +75,14 @@ def with_stop(stages, ids, finish):
 
 
 @pytest.mark.requirement("SA-24")
-@pytest.mark.parametrize("options", SAMPLED)
+@pytest.mark.parametrize("options", [*SAMPLED, "greedy"])
 def test_an_own_synthesize_follows_no_known_convention_of_sampling(
     stages, backend, vectors, judge, own, synthesize, options
 ):
-    own.require_uniforms()
+    if options != "greedy":
+        own.require_uniforms()
     course = own.course(vectors, options, DISTINCT)
-    if options != "narrow" and len(course.ids) > FEW:
+    if options not in ("narrow", "greedy") and len(course.ids) > FEW:
         for name, other in ignored(course.options).items():
             judge.equal(f"ids show an ignored {name}", course.shows(other) > 0, True)
     for utterance in (*own.ends(vectors, options)[:1], *own.cuts(vectors, options)[:1]):
@@ -95,23 +98,29 @@ def test_an_own_synthesize_follows_no_known_convention_of_sampling(
 
 def judge_limits(judge, synthesize, positions, utterances):
     """Judge ids and finish reasons; an exception is one of SY-14."""
+    answers = []
     for utterance in utterances:
-        try:
-            answer = synthesize(utterance)
-        except Exception:  # whatever a port raises
-            continue
-        right = Limited(utterance.ids, utterance.finish)
-        actual = Limited(list(answer.ids), answer.finish)
-        room = (positions or 0) - len(utterance.prompt)
-        followed = [
-            name
-            for name, wrong in LIMITS.items()
-            if actual != right and actual == wrong(right, room)
-        ]
-        for name in LIMITS:
+        with suppress(Exception):  # whatever a port raises
+            answers.append((utterance, synthesize(utterance)))
+    pairs = [
+        (u, Limited(u.ids, u.finish), Limited(list(answer.ids), answer.finish))
+        for u, answer in answers
+    ]
+    followed = [
+        name
+        for name, wrong in LIMITS.items()
+        if any(actual != right for _, right, actual in pairs)
+        and all(
+            actual == wrong(right, (positions or 0) - len(utterance.prompt))
+            for utterance, right, actual in pairs
+        )
+    ]
+    with judge.together():
+        for name in LIMITS if pairs else ():
             judge.not_following(name, followed)
-        judge.equal(f"finish reason, {utterance}", actual.finish, right.finish)
-        judge.equal(f"ids, {utterance}", actual.ids, right.ids)
+        for utterance, right, actual in pairs:
+            judge.equal(f"finish reason, {utterance}", actual.finish, right.finish)
+            judge.equal(f"ids, {utterance}", actual.ids, right.ids)
 
 
 @pytest.mark.requirement("GE-16")
@@ -121,7 +130,9 @@ def test_an_own_synthesize_ends_at_the_chosen_step(vectors, judge, own, synthesi
         own.require_uniforms()
     utterances = [*own.ends(vectors, options), *own.cuts(vectors, options)]
     if options == "greedy":
-        utterances += own.greedy_ends(vectors)
+        ends = own.greedy_ends(vectors)
+        # The limit comes just before [STOP], which is not drawn.
+        utterances += [*ends, *(u.at_its_limit() for u in ends if u.ids)]
     judge_limits(judge, synthesize, stated_positions(model), utterances)
 
 
