@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -46,6 +47,14 @@ def covering(faults: Sequence[Fault]) -> list[Fault]:
             found.append(fault)
             covered.update(fault.aims)
     return [fault for fault in faults if fault in found]
+
+
+def of_ports(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults that a port can have, with the aims that are requirements of ports."""
+    ports = {name for name, each in requirements().items() if each.scope == "port"}
+    able = [fault for fault in faults if can_be_port(fault)]
+    kept = [replace(f, aims=tuple(aim for aim in f.aims if aim in ports)) for f in able]
+    return [new for new, old in zip(kept, able, strict=True) if new.aims or old.harmless]
 
 
 def pairs(faults: Sequence[Fault], backends: Sequence[str]) -> list[tuple[Fault, str]]:
@@ -116,7 +125,7 @@ def faults(
         return
     port = (Subject(open_in_process) if in_process else Subject()) if as_port else None
     if port:
-        wanted, backends = [fault for fault in wanted if can_be_port(fault)], backends[:1]
+        wanted, backends = of_ports(wanted), backends[:1]
     document = output / "faults.json"
     results = matrix.read(document) if resume else []
     known = {(result.id, result.backend) for result in results}
