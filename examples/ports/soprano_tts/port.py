@@ -22,6 +22,7 @@ from soprano.tts import SopranoTTS
 from soprano.utils.text_normalizer import clean_text
 from soprano.vocos.decoder import SopranoDecoder
 from soprano.vocos.spectral_ops import ISTFT
+from transformers import AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from messages import States, answer, array, numbers
@@ -84,7 +85,7 @@ class Encoded(dict):
 
 class Port:
     def __init__(self):
-        self.states = States()
+        self.states, self.tokenizers = States(), {}
 
     def hello(self, protocol, model, threads, **options):
         torch.set_grad_enabled(False)
@@ -151,7 +152,10 @@ class Port:
         return [prompt.removeprefix(PROMPT[0]).removesuffix(PROMPT[1]) for prompt, _, _ in prompts]
 
     def tokenize(self, model, sentence):
-        return self.tokenizer(sentence.join(PROMPT), truncation=True, max_length=512)["input_ids"]
+        if model not in self.tokenizers:
+            self.tokenizers[model] = AutoTokenizer.from_pretrained(model)
+        own = self.tokenizers[model]
+        return own(sentence.join(PROMPT), truncation=True, max_length=512)["input_ids"]
 
     def is_stuck(self, hidden, distance):
         # Its own distance is the constant 300.
