@@ -141,7 +141,8 @@ PORT_STAGES = (
 
 def can_be_port(fault: Any) -> bool:
     """Whether a fault is in a part that a port provides."""
-    return fault.stage.name in PORT_STAGES
+    # What is planted in the helper that forks is not in the port.
+    return fault.stage.name in PORT_STAGES and "opened-before-fork" not in fault.id
 
 
 def open_faulty(fault: Any, folder: ModelFolder, *, precision: str, threads: int | None) -> Any:
