@@ -27,7 +27,7 @@ def example():
     pytest.importorskip("torch")
     code = inspect.getdoc(PortBackend).partition("networks:\n")[2].partition("The base class")[0]
     module = ModuleType("example_port")
-    exec(textwrap.dedent(code), vars(module))
+    exec(textwrap.dedent(code), vars(module))  # noqa: S102 - our own example
     sys.modules[module.__name__] = module
     yield module
     del sys.modules[module.__name__]

@@ -283,7 +283,7 @@ def test_the_printed_command_repeats_a_failure_in_any_folder(tmp_path, test):
     elsewhere = tmp_path / "another folder"
     elsewhere.mkdir()
     again = subprocess.run(
-        command, shell=True, cwd=elsewhere, env=os.environ | path, capture_output=True, text=True
+        ["sh", "-c", command], cwd=elsewhere, env=os.environ | path, capture_output=True, text=True
     )
     assert again.returncode == 1, again.stdout + again.stderr
     assert "1 failed" in again.stdout

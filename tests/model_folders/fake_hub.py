@@ -28,7 +28,7 @@ class Hub:
 
 def commit_of(folder):
     """A commit id made from the content of a folder."""
-    digest = hashlib.sha1()
+    digest = hashlib.sha1(usedforsecurity=False)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -119,4 +119,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _oid(path):
-    return hashlib.sha1(path.read_bytes()).hexdigest()
+    return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()

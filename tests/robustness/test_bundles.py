@@ -176,13 +176,15 @@ def test_an_ir_is_finite_and_lies_in_its_weights(judge, tmp_path):
     manifest = json.loads((ir / "manifest.json").read_text(encoding="utf-8"))
     bad = np.frombuffer(weights, "<u4").copy()
     bad[len(bad) // 2 :] = 0x7FC00000  # NaN
+    declared = '<!DOCTYPE net [<!ENTITY a "b">]>' + text.partition("?>")[2]
     for case, xml, raw in (
-        ("entity", '<!DOCTYPE net [<!ENTITY a "b">]>' + text.partition("?>")[2], weights),
+        ("entity", declared, weights),
+        ("entity in UTF-16", '<?xml version="1.0" encoding="utf-16"?>' + declared, weights),
         ("outside", text.replace('offset="0"', 'offset="99999999999"'), weights),
         ("no number", text.replace('offset="0"', 'offset="-1"'), weights),
         ("NaN", text, bad.tobytes()),
     ):
-        path.write_text(xml, encoding="utf-8")
+        path.write_text(xml, encoding="utf-16" if "16" in case else "utf-8")
         path.with_suffix(".bin").write_bytes(raw)
         write_manifest(ir, manifest)
         with pytest.raises(ModelError) as caught:

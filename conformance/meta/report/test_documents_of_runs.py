@@ -111,7 +111,7 @@ def test_text_and_markdown_name_failures_commands_and_claims():
 
 
 def test_files_of_one_name_are_named_by_where_they_differ():
-    paths = [Path(f"/a/{name}/tmp/report/conformance.json") for name in ("x", "y/z")]
+    paths = [Path(f"/a/{name}/now/report/conformance.json") for name in ("x", "y/z")]
     assert list(short_names([*paths, Path("/b/run/conformance.json")]).values()) == [
         "x", "y/z", "run",
     ]  # fmt: skip
