@@ -61,12 +61,16 @@ def requirements() -> dict[str, Requirement]:
     return {requirement.id: requirement for requirement in parse_contract()}
 
 
+# Requirements that use what later ones judge by itself: AT-04 runs both networks, and CA-05 and
+# CA-06 step batches.
+LATER = {"AT-04": "DE-99", "CA-05": "BA-01, CA-05", "CA-06": "BA-01, CA-06"}
+
+
 def pipeline_order(name: str) -> tuple[int, str]:
     """Sorts requirement ids by stage; unknown families come last."""
-    # AT-04 runs both networks: their own requirements name the stage.
-    stage = "DE" if name == "AT-04" else name[:2]
-    position = list(STAGES).index(stage) if stage in STAGES else len(STAGES)
-    return position, name if name != "AT-04" else "DE-99"
+    place = LATER.get(name, name)
+    position = list(STAGES).index(place[:2]) if place[:2] in STAGES else len(STAGES)
+    return position, place
 
 
 def package_tests(checkout: Path | None = None) -> Path | None:

@@ -1,15 +1,17 @@
 """IN: calls in threads, after refused calls, and after results were changed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 
 from conformance.golden.inputs import hidden_pool, long_hidden, sequence
-from conformance.golden.observations import prefill_one
+from conformance.golden.observations import prefill_and_step, prefill_one
 from conformance.judging.skips import NotDeclared
 from conformance.laws.support.coverage import longest, share
 from conformance.laws.support.interleaving import (
+    PATIENCE,
     STEPS,
     TOKENS,
     decoded,
@@ -92,6 +94,27 @@ def test_concurrent_calls_return_what_each_returns_alone(
     judge_concurrent(judge, vectors, jobs)
 
 
+def in_a_new_thread(call):
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(call).result(PATIENCE)
+
+
+@pytest.mark.requirement("IN-04")
+def test_a_state_continues_in_another_thread(backend, vectors, judge):
+    ids = sequence(vectors.arrays, 3)
+    expected = prefill_and_step(backend, ids[:5], ids[5:9])
+    outputs = [in_a_new_thread(lambda: prefill_one(backend, ids[:5]))]
+    for i in ids[5:9]:
+        state = outputs[-1].state
+        if backend.capabilities.fork:
+            state = in_a_new_thread(partial(backend.fork, state))
+        outputs.append(in_a_new_thread(partial(backend.step, np.array([i]), state)))
+    for place, (actual, alone) in enumerate(zip(outputs, expected, strict=True)):
+        for part in ("logits", "hidden"):
+            name = f"output {place}, each call in a new thread: {part}"
+            judge.bits(name, getattr(actual, part), getattr(alone, part))
+
+
 @pytest.fixture
 def own_calls(request, backend, stages, vectors, model, judge):
     name = request.node.callspec.params["backend"][0]
@@ -119,6 +142,15 @@ def test_concurrent_calls_of_own_stages_return_what_each_returns_alone(
 ):
     call = own_calls.of(method)
     judge_concurrent(judge, vectors, [partial(call, n) for n in range(MANY)])
+
+
+@pytest.mark.requirement("IN-05")
+def test_an_own_stream_continues_in_another_thread(backend, vectors, judge, own_calls):
+    call = own_calls.of("stream")
+    chunks, stream = [], iter(backend.stream(*own_calls.utterance(0), 2))
+    while (chunk := in_a_new_thread(lambda: next(stream, None))) is not None:
+        chunks.append(chunk)
+    judge_results(judge, vectors, "each chunk in a new thread", call.read(chunks), call(0))
 
 
 @pytest.mark.requirement("IN-07")

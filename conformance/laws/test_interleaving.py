@@ -133,7 +133,8 @@ class Others:
 
 @pytest.fixture
 def others(request, subject, backend, model, tmp_path):
-    found = Others(request, subject, backend, model, tmp_path / "other")
+    # In a folder of the same name, by which a port may keep what it has loaded.
+    found = Others(request, subject, backend, model, tmp_path / "other" / model.name)
     yield found
     for opened in list(found.opened):
         found.close(opened)

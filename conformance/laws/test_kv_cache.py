@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from conformance.golden.inputs import LIMIT, sequence
-from conformance.golden.observations import batch_of, prefill_and_step, prefill_each, prefill_one
+from conformance.golden.observations import (
+    batch_of,
+    prefill_and_step,
+    prefill_each,
+    prefill_one,
+    teacher_force,
+)
+from conformance.golden.packs import fixture_models
 from conformance.judging.skips import NotDeclared
 from conformance.laws.support.agreement import judge_agreement
 from conformance.laws.support.coverage import longest, share
@@ -51,6 +58,15 @@ def test_decode_steps_from_the_first_id_equal_one_prefill_at_every_length(
     outputs = prefill_and_step(backend, ids[:1], ids[1:24])
     for length, output in enumerate(outputs, start=1):
         judge_outputs(f"{length} ids", output, prefill_one(backend, ids[:length]))
+
+
+@pytest.mark.requirement("CA-01")
+def test_prompts_that_end_in_the_same_id_often_equal_steps(backend, vectors, judge_outputs):
+    ids = sequence(vectors.arrays, 2)[:5]
+    for last in (*range(4), backend.config.language_model.eos_token_id):
+        steps = prefill_and_step(backend, ids, [last] * 3)[1:]
+        prompts = prefill_each(backend, [[*ids, *[last] * count] for count in (1, 2, 3)])
+        judge_outputs(f"up to 3 ids {last} at the end:", prompts, batch_of(steps))
 
 
 @pytest.mark.requirement("CA-02")
@@ -245,6 +261,62 @@ def test_a_fork_is_independent_of_its_original(backend, vectors, judge):
         return {"original": state, "first": backend.fork(state), "second": backend.fork(state)}
 
     judge_interleaved(judge, backend, ids[:6], following, start)
+
+
+OPENED, HELD = 300, 80  # states besides the one that waits, and how many of them exist at once
+# Lengths at which pages of a usual size are full, or have room for one more id.
+PAGES = (1, 2, 3, *(size + i for size in (4, 8, 16, 32, 64, 128, 256) for i in (-1, 0, 1)))
+
+
+def state_after(backend, ids):
+    """The state after the ids, of which a step has read the last one."""
+    output = prefill_one(backend, ids[:-1] if len(ids) > 1 else ids)
+    return backend.step(ids[-1:], output.state).state if len(ids) > 1 else output.state
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("a fork", marks=pytest.mark.requirement("CA-04")),
+        pytest.param("equal ids", marks=pytest.mark.requirement("CA-08")),
+    ],
+)
+def test_states_of_every_length_are_independent(request, backend, vectors, judge, kind):
+    ids = vectors.arrays["long ids"]
+    lengths = [n for n in share(request, PAGES) if n + 3 <= longest(backend, LIMIT)]
+    if not lengths:
+        raise NotDeclared("other models of the run take these lengths")
+    following = {"first": ids[-3:], "second": ids[-9:-6]}
+    for length in lengths:
+        first = state_after(backend, ids[:length])
+        second = backend.fork(first) if kind == "a fork" else state_after(backend, ids[:length])
+        states, logits = {"first": first, "second": second}, {name: [] for name in following}
+        for step in range(3):
+            for name in list(states)[:: 1 if (step + length) % 2 else -1]:
+                output = backend.step(following[name][step : step + 1], states[name])
+                states[name] = output.state
+                logits[name].append(output.logits[0])
+        for name, own in following.items():
+            start = Output(None, None, state_after(backend, ids[:length]))
+            alone = [output.logits[0] for output in teacher_force(backend, start, own[None])]
+            quantity = f"{kind} after {length} ids, {name} state: logits"
+            judge.bits(quantity, np.stack(logits[name]), np.stack(alone))
+
+
+@pytest.mark.requirement("CA-08")
+def test_a_state_continues_after_hundreds_of_other_states(request, backend, vectors, judge):
+    if not share(request, range(len(fixture_models()))):
+        raise NotDeclared("cheaper models of the run keep as many states")
+    ids = sequence(vectors.arrays, 1)
+    expected = prefill_and_step(backend, ids[:6], ids[6:9])[-1]
+    waiting, held = prefill_one(backend, ids[:6]), []
+    for number in range(OPENED):
+        other = prefill_one(backend, ids[7 + number % 5 :][:2])
+        if number < HELD:
+            held.append(other.state)
+    for output in teacher_force(backend, waiting, ids[None, 6:9]):
+        waiting = output
+    judge.bits(f"after {OPENED} other states: logits", waiting.logits, expected.logits)
 
 
 @pytest.mark.requirement("CA-05")

@@ -31,6 +31,7 @@ from conformance.laws.support.memory_orders import memory_orders, unchanged
 from soprano.backends import Output
 from soprano.generate import pad
 
+CONTROL_IDS = 4  # [UNK], [TEXT], [START] and [STOP]
 TO_THE_LIMIT = range(2)  # models of the run whose decode steps go to the limit of the family
 
 
@@ -71,6 +72,26 @@ def test_prefill_of_padded_prompts_matches_the_oracle(backend, vectors, judge_ag
 @pytest.mark.requirement("LM-01")
 def test_prefill_of_the_whole_vocabulary_matches_the_oracle(backend, vectors, judge_against_oracle):
     judge_against_oracle(observe_vocabulary(backend, vectors.arrays))
+
+
+@pytest.mark.requirement("LM-01")
+def test_prompts_that_end_in_control_ids_match_the_oracle(backend, vectors, judge):
+    vectors.require_fine_class()
+    arrays, config = vectors.arrays, backend.config.language_model
+    ends = [*range(CONTROL_IDS), config.eos_token_id, config.vocab_size - 1]
+    found = [np.argwhere(arrays["step ids"] == i)[:1] for i in dict.fromkeys(ends)]
+    places = [tuple(place) for places in found for place in places]
+    prompts = [
+        [*sequence(arrays, row)[: arrays["prompt lengths"][row]], *arrays["step ids"][row, : k + 1]]
+        for row, k in places
+    ]
+    outputs = prefill_each(backend, prompts)
+    with judge.together():
+        for part in ("logits", "hidden"):
+            expected = np.stack([arrays[f"step {part}"][place] for place in places])
+            actual, limit = getattr(outputs, part), vectors.limit(f"step {part}")
+            name = f"prompts that end in control ids: {part}"
+            judge.close(name, actual, expected, limit, decoys=(actual[::-1],))
 
 
 @pytest.mark.requirement("LM-02")

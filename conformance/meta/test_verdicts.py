@@ -75,6 +75,16 @@ def test_first_failure_is_the_earliest_stage_of_the_pipeline():
     assert first_failure(records[:0]) is None
 
 
+def test_batches_are_blamed_before_what_selects_and_joins_their_rows():
+    failed = {
+        name: TestRecord(name, (name,), "port-v11", verdict="fail", message="a row")
+        for name in ("CA-05", "CA-06", "BA-01", "CA-04")
+    }
+    stages = [first_failure([failed[name], failed["CA-05"]])["stage"] for name in failed]
+    assert stages == ["KV cache", "KV cache", "batching", "KV cache"]
+    assert first_failure(list(failed.values()))["requirement"] == "CA-04"
+
+
 def test_a_claim_that_is_not_met_is_a_first_failure():
     failure = first_failure([record(claims=(CLAIM,), repeat="again")])
     assert (failure["requirement"], failure["verdict"], failure["repeat"]) == (

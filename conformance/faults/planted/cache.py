@@ -212,6 +212,54 @@ class ForkSharesWithItsOriginal(Wrapper):
         return output
 
 
+@fault(CACHE, "CA-08", with_backend, hard=True, blame=("CA",))
+class CachesInARing(Wrapper):
+    """The KV caches of prompts are a ring of 64: the one before is overwritten without a word."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.ring: list[Any] = []
+
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        output: Output = self.inner.prefill(ids, lengths)
+        if len(self.ring) == 64:
+            oldest = self.ring.pop(0)
+            oldest.overwritten = np.array(ids), np.array(lengths)
+        self.ring.append(output.state)
+        return output
+
+    def step(self, ids: Any, state: Any) -> Output:
+        if not state.consumed and (written := getattr(state, "overwritten", None)):
+            state.consume()
+            first, last = written
+            state = self.inner.prefill(first[:1], last[:1]).state
+        output: Output = self.inner.step(ids, state)
+        return output
+
+
+@fault(CACHE, "CA-04", with_backend, hard=True, blame=("CA",))
+class ForkSharesItsLastPage(Wrapper):
+    """A fork copies the last page of 16 ids only if it has room for two ids more."""
+
+    def fork(self, state: Any) -> Any:
+        copy = self.inner.fork(state)
+        if len(state.lengths) == 1 and state.lengths[0] % 16 == 15:
+            state.page = copy.page = {}
+        return copy
+
+    def step(self, ids: Any, state: Any) -> Output:
+        page, written = getattr(state, "page", None), getattr(state, "written", None)
+        if written is not None and (other := page["id"]) != written:
+            state = self.inner.step(np.array([other]), state.before).state
+        before = self.inner.fork(state) if page is not None and written is None else None
+        output = self.inner.step(ids, state)
+        if before is not None:
+            page["id"] = int(ids[0])
+            output.state.page, output.state.before = page, before
+            output.state.written = page["id"]
+        return output
+
+
 @fault(BATCHING, "LM-01", with_backend, hard=True, blame=("LM", "BA"), public=True)
 class BatchesInBfloat16(OutputWrapper):
     """For more than one row the library uses another kernel, which rounds to bfloat16."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from conformance.faults import fault as faults
 from conformance.faults.fault import CACHE, DECODER, INTERLEAVING, RUNTIME, fault
 from conformance.faults.plant import Float32, Wrapper, as_if_contiguous, as_stage, with_backend
 from conformance.faults.planted.own_loops import Ids, OwnLoops, Uniforms, with_own_loops
+from conformance.subject import Subject
 from soprano.backends import Output
 from soprano.backends.protocol import SynthesisResult
 from soprano.config import SamplingOptions
@@ -130,6 +132,24 @@ class FirstVoiceStays(_Redirected):
 
     def networks(self) -> Any:
         return self.kept.setdefault(self.inner.config, self.inner)
+
+
+@fault(INTERLEAVING, "IN-02", hard=True)
+def voices_kept_by_the_name_of_their_folder(subject: Subject) -> Subject:
+    """A voice that was loaded is used again for every folder of the same name."""
+    kept: dict[Any, Any] = {}
+
+    class Kept(Wrapper):
+        def close(self) -> None:
+            pass
+
+    def open_backend(name: str, model: Any, *arguments: Any, **options: Any) -> Any:
+        key = name, Path(model).name, arguments
+        if key not in kept:
+            kept[key] = Kept(subject.open_backend(name, model, *arguments, **options))
+        return kept[key]
+
+    return replace(subject, open_backend=open_backend)
 
 
 @fault(INTERLEAVING, "IN-02", with_backend, hard=True)

@@ -42,6 +42,19 @@ class OutputWrapper(Wrapper):
         return self.changed(self.inner.step(ids, state))
 
 
+@fault(LANGUAGE_MODEL, "LM-01", with_backend, hard=True)
+class TrailingIdsAreTakenForPadding(Wrapper):
+    """The last ids of a prompt that are [UNK] are cut off, whatever its length is."""
+
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        kept = np.array(lengths)
+        for row in range(len(kept)):
+            while 1 < kept[row] <= np.shape(ids)[1] and ids[row, kept[row] - 1] == 0:
+                kept[row] -= 1
+        output: Output = self.inner.prefill(ids, kept)
+        return output
+
+
 @fault(HIDDEN, "LM-01", blame=("LM",), public=True)
 def state_before_the_final_norm(subject: Subject) -> Subject:
     """The residual before the final norm is returned as the hidden state."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from conformance.faults.fault import INTERLEAVING, ISTFT, RUNTIME, fault
 from conformance.faults.plant import Float32, Wrapper, with_backend, with_stages
-from conformance.faults.planted.own_loops import STREAMING, OwnLoops, with_own_loops
+from conformance.faults.planted.own_loops import LOOP, STREAMING, OwnLoops, with_own_loops
 from conformance.oracle.istft import envelope
 from conformance.subject import Subject
 from soprano.backends import Attested, Backend, Output
@@ -98,6 +98,24 @@ class OwnChunksAreViews(OwnLoops):
 
 
 @fault(OWN_CALLS, "IN-04", with_backend, hard=True)
+class CachesOfTheThread(Wrapper):
+    """KV caches are in memory of the thread that made them: another thread begins without one."""
+
+    def prefill(self, ids: Any, lengths: Any) -> Output:
+        return self.owned(self.inner.prefill(ids, lengths))
+
+    def step(self, ids: Any, state: Any) -> Output:
+        if getattr(state, "thread", None) != threading.get_ident():
+            rows = np.asarray(ids)[:, None]
+            return self.owned(self.inner.prefill(rows, np.ones(len(rows), np.int64)))
+        return self.owned(self.inner.step(ids, state))
+
+    def owned(self, output: Output) -> Output:
+        output.state.thread = threading.get_ident()
+        return output
+
+
+@fault(OWN_CALLS, "IN-04", with_backend, hard=True)
 class LongInputsShareABuffer(Wrapper):
     """From 40 hidden states on, the decoder's input passes through a buffer of the object."""
 
@@ -110,6 +128,19 @@ class LongInputsShareABuffer(Wrapper):
         self.inner.decode(hidden[:, :1], np.minimum(lengths, 1))
         shared = self.buffer
         return self.inner.decode(shared if shared.shape == hidden.shape else hidden, lengths)
+
+
+@fault(LOOP, "GE-16", with_own_loops, hard=True)
+class OwnLimitLooksAhead(OwnLoops):
+    """At the limit of a greedy utterance, [STOP] as the next id decides the finish reason."""
+
+    def synthesize(self, *arguments: Any) -> SynthesisResult:
+        result = super().synthesize(*arguments)
+        ids, options, uniforms, limit = arguments
+        if options.temperature or result.finish == "stop":
+            return result
+        longer = super().synthesize(ids, options, [*uniforms, 0.5], limit + 1)
+        return result._replace(finish=longer.finish)
 
 
 @fault(STREAMS, "ST-12", with_own_loops, hard=True)

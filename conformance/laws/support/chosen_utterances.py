@@ -54,6 +54,11 @@ class Utterance:
             return self
         return replace(self, ids=list(ids), hidden=hidden_states(backend, self.prompt, ids))
 
+    def at_its_limit(self) -> Utterance:
+        """The utterance if the limit of new tokens comes just before its end."""
+        count = len(self.ids)
+        return replace(self, limit=count, finish="length", uniforms=self.uniforms[:count])
+
     @property
     def arguments(self) -> tuple[list[int], SamplingOptions, list[float], int]:
         """Those of `synthesize`, which may change them."""
@@ -218,6 +223,9 @@ def option_sets(temperature: float) -> dict[str, SamplingOptions]:
         "filtered": SamplingOptions(temperature, 0.9, 40, penalty),
         "narrow": SamplingOptions(0.3, 0.5, 0, 1.2),  # often one id alone is left
         "greedy": SamplingOptions(0.0, 1.0, 0, 1.2),
+        "greedy with bonus": SamplingOptions(
+            0.0, 1.0, 0, 0.5
+        ),  # for [STOP], which is in the prompt
         "greedy without penalty": SamplingOptions(0.0, 1.0, 0, 1.0),  # it often repeats itself
     }
 

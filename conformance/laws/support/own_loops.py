@@ -53,7 +53,7 @@ REPETITIONS: dict[str, Callable[[Sequence[int], Sequence[int]], list[int]]] = {
     "greedy without penalty": lambda prompt, others: [],
 }
 PROMPTS, STEPS, FOUND = 48, 8, 5
-SEARCHES = 6  # for the conventions that wrong samples follow
+SEARCHES = 6  # for the conventions that wrong samples follow; one without result counts as three
 
 
 class OwnLoops:
@@ -182,14 +182,18 @@ class OwnLoops:
     def longest(self, vectors: Vectors, request: pytest.FixtureRequest) -> Iterator[Utterance]:
         """Utterances up to the limits of the family, or of the backend: a share of all."""
         for length, finish in share(request, LONGEST_CASES) or LONGEST_CASES[:1]:
-            room = self.backend.capabilities.max_length
-            if room is not None and length >= room:
-                length = room - DISTINCT
-            course = self._longest_course(vectors, LONGEST, length)
-            count = len(course.ids)
-            utterance = course.ending(count - 1, count) if finish == "stop" else course.cut(count)
-            if utterance := utterance or course.cut(count):
+            if utterance := self.one_of_the_longest(vectors, length, finish):
                 yield utterance
+
+    def one_of_the_longest(self, vectors: Vectors, length: int, finish: str) -> Utterance | None:
+        """An utterance up to the limits, behind a prompt of a length."""
+        room = self.backend.capabilities.max_length
+        if room is not None and length >= room:
+            length = room - DISTINCT
+        course = self._longest_course(vectors, LONGEST, length)
+        count = len(course.ids)
+        utterance = course.ending(count - 1, count) if finish == "stop" else course.cut(count)
+        return utterance or course.cut(count)
 
     def _longest_course(self, vectors: Vectors, count: int, length: int) -> Course:
         rows = range(6) if self.usual == "greedy" and not length else range(1)
@@ -207,7 +211,8 @@ class OwnLoops:
         """Utterances of different prompts, most of which end before the limit, at any step."""
         found: list[Utterance] = []
         if self.usual == "greedy":
-            found = [replace(utterance, limit=limit) for utterance in self.greedy_ends(vectors)]
+            ends, options = self.greedy_ends(vectors), self._options["greedy"]
+            found = [replace(u, limit=limit) for u in ends if u.options == options]
         for row in range(2 * size):
             if len(found) == size:
                 break
@@ -252,10 +257,11 @@ class OwnLoops:
 
         def explain(question: Question) -> list[str]:
             again = [names for names in self._found if question.follows(names, chunk_size)]
-            if again or self._searches == SEARCHES:
+            if again or self._searches >= SEARCHES:
                 return again[:1]
-            self._searches += 1
-            return self.likeliest(question.followed(chunk_size) or others())
+            found = self.likeliest(question.followed(chunk_size) or others())
+            self._searches += 1 if found else SEARCHES // 2
+            return found
 
         prompt, hidden = utterance.prompt, utterance.hidden
         judge_samples(judge, stages, vectors, prompt, hidden, samples, name=name, explain=explain)
@@ -269,9 +275,10 @@ class OwnLoops:
         rng = np.random.default_rng(5)
         size = self.backend.config.language_model.vocab_size
         found: dict[int, Utterance] = {}
-        for _ in range(PROMPTS):
+        for number in range(PROMPTS):
+            options = "greedy" if number < PROMPTS // 2 else "greedy with bonus"
             prompt = [start, text, *rng.integers(4, size, 3).tolist(), end]
-            course = self._course(vectors, prompt, "greedy", STEPS)
+            course = self._course(vectors, prompt, options, STEPS)
             count = len(course.ids)
             if utterance := course.ending(count, count + 5):
                 found.setdefault(count, utterance)
