@@ -273,13 +273,18 @@ WRONG = {  # what a loader makes of tensors; the first that explains all is name
     ),
     "rounded to float16": lambda actual, stored: np.array_equal(actual, rounded_to_float16(stored)),
     "random values: never loaded": lambda actual, stored: unrelated(actual, stored),
+    "those of another geometry": lambda actual, stored: actual.shape != stored.shape,
 }
+# Of tensors that must be explained; else all.
+SHARES = {"random values: never loaded": 0.9, "those of another geometry": 0.5}
 
 
 def unrelated(actual, stored):
-    """Whether two tensors of one shape have little in common."""
+    """Whether two tensors of one shape have little in common, or the first is constant."""
     if actual.shape != stored.shape:
         return False
+    if np.ptp(actual) == 0:  # biases and weights of norms begin so
+        return True
     one, other = actual.astype(np.float64).ravel(), stored.astype(np.float64).ravel()
     return bool(abs(one @ other) <= 0.5 * np.linalg.norm(one) * np.linalg.norm(other))
 
@@ -305,7 +310,8 @@ def test_loaded_weights_are_those_of_the_checkpoint(judge, own, model, backend, 
     followed = [
         f"tensors are {name}"
         for name, explains in WRONG.items()
-        if differing and all(explains(*pair) for pair in differing.values())
+        if differing
+        and np.mean([explains(*pair) for pair in differing.values()]) >= SHARES.get(name, 1)
     ][:1]
     with judge.together():
         for name in WRONG:
