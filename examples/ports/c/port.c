@@ -31,7 +31,7 @@ static double number(const char *json, const char *key, double otherwise)
     return at && *at != 'n' ? strtod(at, NULL) : otherwise; /* null */
 }
 
-/* A list of whole numbers; returns how many. */
+/* A list of whole numbers, up to what is none; returns how many. */
 static size_t integers(const char *at, long **values)
 {
     size_t count = 0, room = 64;
@@ -40,6 +40,7 @@ static size_t integers(const char *at, long **values)
         char *end;
         if (count == room) *values = realloc(*values, (room *= 2) * sizeof **values);
         (*values)[count] = strtol(at, &end, 10);
+        if (end == at) break;
         for (at = end; *at == ',' || *at == ' '; at++) {}
     }
     return count;
@@ -50,7 +51,7 @@ static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /* The float32 elements of a base64 array (little endian, as this machine's); returns how many. */
 static size_t floats(const char *array, float **values)
 {
-    const char *text = find(array, "base64") + 1;
+    const char *text = array && *array == '{' ? find(array, "base64") + 1 : "";
     size_t length = strcspn(text, "\""), bytes = 0;
     uint8_t *raw = malloc(length / 4 * 3 + 4);
     for (size_t i = 0; i + 3 < length; i += 4) {
@@ -92,6 +93,10 @@ static int by_id(const void *a, const void *b) { return *(const int *)a - *(cons
 static int sample(const float *logits, int size, const long *history, size_t seen,
                   double temperature, double top_p, int top_k, double penalty, double uniform)
 {
+    int likely = 0; /* whether there is a logit that is finite, and none that is NaN or infinity */
+    for (int i = 0; i < size && likely >= 0; i++)
+        likely = isnan(logits[i]) || logits[i] == INFINITY ? -1 : likely || isfinite(logits[i]);
+    if (likely < 1) return -1;
     double *scores = malloc(size * sizeof *scores), total = 0, mass = 0;
     int *ranked = malloc(size * sizeof *ranked), kept = size;
     char *done = calloc(size, 1);
@@ -231,7 +236,8 @@ static void answer(const char *line, long id)
                             number(line, "top_p", 1), (int)number(line, "top_k", 0),
                             number(line, "repetition_penalty", 1), number(line, "uniform", 0));
         if (chosen < 0)
-            printf("\"error\": {\"message\": \"the history has an id outside the vocabulary\"}");
+            printf("\"error\": {\"message\": \"logits without a finite value, or history with an id "
+                   "outside the vocabulary\"}");
         else
             printf("\"result\": %d", chosen);
         free(logits), free(history);
