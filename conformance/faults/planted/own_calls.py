@@ -97,6 +97,25 @@ class OwnChunksAreViews(OwnLoops):
             yield chunk
 
 
+@fault(OWN_CALLS, "IN-07", with_own_loops, hard=True)
+class OwnPenaltyStaysAfterARefusal(OwnLoops):
+    """The penalised ids of `synthesize` are forgotten at its end, not when it is refused."""
+
+    left: Sequence[int] = ()
+
+    def synthesize(self, ids: Sequence[int], *arguments: Any) -> SynthesisResult:
+        left, size = list(self.left), self.inner.config.language_model.vocab_size
+        self.left = [i for i in ids if 0 <= i < size]
+
+        def penalised(logits: Any, history: Sequence[int], *rest: Any) -> int:
+            return self.stages.sample(logits, [*left, *history], *rest)
+
+        own = OwnLoops(self.inner, replace(self.stages, sample=penalised))
+        result = own.synthesize(ids, *arguments)
+        self.left = ()
+        return result
+
+
 @fault(OWN_CALLS, "IN-04", with_backend, hard=True)
 class CachesOfTheThread(Wrapper):
     """KV caches are in memory of the thread that made them: another thread begins without one."""

@@ -21,6 +21,7 @@ from soprano.stages import Stages
 OPTIONS = SamplingOptions(0.9, 0.95, 0, 1.2)
 GREEDY = SamplingOptions(0.0, 1.0, 0, 1.2)
 SPOKEN = 6  # new tokens
+PENALISED = 45  # ids of a prompt that is refused
 MANY = 8  # threads, and numbers of a call, each with other inputs
 SENTENCES = ("It is 8:15.", "Dr. Jones paid $5.", "NASA is 60 years old.", "No!")
 NORMALISED = ("it is so. but why not, then?", "yes.", "go on! go on!", "one two, three.")
@@ -184,6 +185,8 @@ class OwnCalls:
         """Calls of a loop; some fail before its first step, some at a later one."""
         prompt, options, draws, limit = self.utterance(1)
         size = self.backend.config.language_model.vocab_size
+        # A penalty of these ids, if it stays, changes what later calls draw.
+        prompt = [*prompt, *range(4, size, 2)][:PENALISED]
         arguments: dict[str, tuple[Any, ...]] = {
             "an id beyond the vocabulary": ([*prompt, size], options, draws, limit),
             "an id below 0": ([*prompt, -1], options, draws, limit),
