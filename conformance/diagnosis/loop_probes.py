@@ -13,7 +13,13 @@ from conformance.judging.judge import Judge
 from conformance.judging.skips import NotDeclared
 from conformance.laws import test_own_loops, test_own_stages, test_synthesis
 from conformance.laws.support.alignment import defined_samples, tolerance
-from conformance.laws.support.own_loops import LIMITS, Limited, joined, stated_positions
+from conformance.laws.support.own_loops import (
+    LIMITS,
+    LONGEST_CASES,
+    Limited,
+    joined,
+    stated_positions,
+)
 from conformance.oracle.utterance_conventions import (
     LOOPS,
     Request,
@@ -52,6 +58,15 @@ def loops_end_at_the_chosen_step(probed: Probed, judge: Judge) -> None:
         for (actual, right), utterance in zip(pairs, utterances, strict=True):
             judge.equal(f"finish reason, {utterance}", actual.finish, right.finish)
             judge.equal(f"ids, {utterance}", actual.ids, right.ids)
+
+
+@probe("generation loop", "GE-16")
+def loops_reach_the_limits_of_the_model(probed: Probed, judge: Judge) -> None:
+    probed.loops.require("synthesize")
+    longest = probed.loops.one_of_the_longest(probed.vectors, *LONGEST_CASES[0])
+    judged = [longest] if longest else []
+    positions = stated_positions(probed.model)
+    test_own_loops.judge_limits(judge, probed.loops.answer, positions, judged)
 
 
 @probe("generation loop", "SY-03")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +199,21 @@ def replacements(
     power = _rms(np.concatenate(base["samples"])) or 1.0
     limits = _limits(vectors)
     fields = [name for name in REPLACED if not (stages.decode_audio and name == "istft")]
-    outputs = {
-        name: _output_error(name, _mixed(reference, name, stages), reference, base, texts)
-        for name in fields
-    }
+
+    def output(name: str) -> float:
+        try:
+            return _output_error(name, _mixed(reference, name, stages), reference, base, texts)
+        except Exception:  # whatever a wrong stage raises: it has no output
+            return 1.0
 
     def error(own: Stages, *, freely: bool) -> float:
-        samples = Pipeline(own, None if freely else ids).run(texts)["samples"]
+        try:
+            samples = Pipeline(own, None if freely else ids).run(texts)["samples"]
+        except Exception:
+            samples = []
         return _difference(samples, base["samples"]) / power
+
+    outputs = {name: output(name) for name in fields}
 
     wrong = [name for name in FREE if outputs[name]]  # they choose other ids
     alone = {name: error(_mixed(reference, name, stages), freely=name in wrong) for name in fields}
@@ -251,13 +258,10 @@ def _output_error(
 ) -> float:
     """The relative error of a stage's output, given the input that the reference has there."""
     if name in ("normalize", "split", "tokenize"):
-        pairs = zip(Pipeline(own).prompts(texts), Pipeline(reference).prompts(texts), strict=False)
-        wrong = [one != other for one, other in pairs]
-        return sum(wrong) / max(len(wrong), 1)
+        return _different(Pipeline(own).prompts(texts), Pipeline(reference).prompts(texts))
     if name in ("sample", "generate"):
         found = Pipeline(own).run(texts)["ids"]
-        wrong = [not np.array_equal(a, b) for a, b in zip(found, base["ids"], strict=False)]
-        return sum(wrong) / max(len(wrong), 1)
+        return _different([row.tolist() for row in found], [row.tolist() for row in base["ids"]])
     ids = [row.tolist() for row in base["ids"]]
     if name == "language_model":
         return _relative(Pipeline(own, ids).run(texts)["hidden"], base["hidden"])
@@ -275,6 +279,12 @@ def _output_error(
             actual.append(own.decode(hidden[None], np.array([len(hidden)]))[0])
             expected.append(spectrum)
     return _relative(actual, expected)
+
+
+def _different(actual: Sequence[list[int]], expected: Sequence[list[int]]) -> float:
+    """The share of utterances with other ids; one that is missing or too many is wrong too."""
+    wrong = [one != other for one, other in zip_longest(actual, expected)]
+    return sum(wrong) / max(len(wrong), 1)
 
 
 def _relative(actual: Sequence[Array], expected: Sequence[Array]) -> float:

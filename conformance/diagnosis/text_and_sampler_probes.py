@@ -27,7 +27,7 @@ _SENTENCES = (
     "yes", "a b", "9", "Ab", "ab.", "a  b", " a", "a ", "10", "é", "don't", "what?  no!", "ж b",
     "hello there.", "it is 9, not 10.", "the quick brown fox jumps over the lazy dog.",
 )  # fmt: skip
-_TEXTS = (
+SPLIT_TEXTS = (
     "yes.", "yes. no.", "why? because. so!", "one two three four five six seven eight nine. ten.",
     "yes. the quick brown fox jumps over the lazy dog. no. the lazy dog sleeps all day, every day!",
     "word " * 90, "a" * 650, "",
@@ -57,7 +57,7 @@ def texts_are_read(probed: Probed, judge: Judge) -> None:
 @probe("split", "TX-38")
 def texts_are_split(probed: Probed, judge: Judge) -> None:
     split = probed.own("split", probed.stages.split)
-    for text in _TEXTS:
+    for text in SPLIT_TEXTS:
         judge.equal(f"sentences of {short(text)}", list(split(text)), split_sentences(text))
 
 

@@ -89,7 +89,7 @@ def _depth(inputs: Inputs) -> Iterator[str]:
 
 def _nodes(network: Json, name: str) -> Iterator[str]:
     """Errors along the nodes of a network that a bisection has compared."""
-    titles = {"trace": "one run of the whole", "rows": "each segment on golden inputs"}
+    titles = {"trace": "one run of the whole", "rows": "on golden inputs"}
     series = {
         title: {row["node"]: row["ratio"] for row in network[key] if np.isfinite(row["ratio"])}
         for key, title in titles.items()

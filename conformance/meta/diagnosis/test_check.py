@@ -40,7 +40,7 @@ def test_a_correct_backend_passes_in_less_than_20_seconds(port):
 
 @pytest.mark.parametrize("convention", list(conventions())[::SAMPLE], ids=lambda c: c.name)
 def test_a_wrong_convention_is_named_in_the_first_line(convention):
-    answer = check(convention.subject, "onnx_cpu", [MODELS["v11"]], replace=False)
+    answer = check(convention.subject, "onnx_cpu", [MODELS[convention.model]], replace=False)
     assert is_named(convention, answer), answer.lines()
 
 
