@@ -311,7 +311,7 @@ class Limited(NamedTuple):
 # the positions that config.json states.
 LIMITS: dict[str, Callable[[Limited, int], Limited]] = {
     "new tokens end where prompt and tokens fill max_position_embeddings": lambda right, room: (
-        Limited(right.ids[: max(room, 0)], "length")
+        right if len(right.ids) < room else Limited(right.ids[: max(room, 0)], "length")
     ),
     "the last id before the limit is lost": lambda right, room: right._replace(
         ids=right.ids[: len(right.ids) - (right.finish == "length")]
