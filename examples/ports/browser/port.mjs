@@ -52,7 +52,8 @@ const profile = mkdtempSync(join(tmpdir(), "soprano-port-"));
 function openPage() {
   const { port } = server.address();
   const url = `http://127.0.0.1:${port}/page.html?bug=${process.argv[2] ?? ""}`;
-  const options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"];
+  const options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"];
+  options.push("--disable-background-networking", "--disable-component-update");
   browser = spawn(process.env.CHROMIUM ?? "chromium", [...options, `--user-data-dir=${profile}`, url], {
     stdio: ["ignore", "ignore", "inherit"],
     detached: true,

@@ -245,16 +245,18 @@ static void answer(const char *line, long id)
         float *spectrum;
         long *shape;
         const char *array = find(line, "spectrum");
+        size_t axes = array && *array == '{' ? integers(find(array, "shape"), &shape) : 0;
         floats(array, &spectrum);
-        integers(find(array, "shape"), &shape);
-        size_t row = 2 * (size_t)shape[1] * shape[2], count = 0;
         int n = (int)number(line, "n_fft", 0), hop = (int)number(line, "hop_length", 0);
-        int frames = (int)shape[2], width = (int)number(line, "win_length", n);
-        if (shape[1] != n / 2 + 1) {
-            printf("\"error\": {\"message\": \"%ld bins, %d are wanted\"}}\n", shape[1], n / 2 + 1);
-            fflush(stdout), free(spectrum), free(shape);
+        int width = (int)number(line, "win_length", n);
+        if (axes != 4 || n < 1 || hop < 1 || width < 1 || shape[1] != n / 2 + 1) {
+            printf("\"error\": {\"message\": \"the spectrum must have 4 axes and %d bins\"}}\n",
+                   n / 2 + 1);
+            fflush(stdout), free(spectrum);
             return;
         }
+        int frames = (int)shape[2];
+        size_t row = 2 * (size_t)shape[1] * shape[2], count = 0;
         size_t each = frames ? (size_t)(frames - 1) * hop : 0;
         float *all = malloc(shape[0] * each * sizeof *all + 1);
         for (long b = 0; frames && b < shape[0]; b++) {
