@@ -6,7 +6,8 @@ import sys
 
 try:
     from conformance.cli import main
-except KeyboardInterrupt:  # during the imports
+
+    main()
+except KeyboardInterrupt:  # during the first imports
     print("conformance: interrupted", file=sys.stderr)
     sys.exit(130)
-main()

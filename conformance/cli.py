@@ -192,13 +192,18 @@ def main() -> None:
     if found := problem():
         click.echo(f"conformance: {found}", err=True)
         sys.exit(2)
+    from soprano.command_line import run as run_command
+
+    run_command(_with_all_commands, "python -m conformance", "conformance", failure=2)
+
+
+def _with_all_commands() -> click.Group:
     from conformance.diagnosis.commands import bisect, check, diff, ids, replace
     from conformance.faults.cli import faults
     from conformance.ports.commands import port
     from conformance.report.commands import report
     from conformance.report.port_table import record, write_table
     from conformance.vectors.commands import vectors
-    from soprano.command_line import run as run_command
 
     cli.add_command(bisect)
     cli.add_command(check)
@@ -211,4 +216,4 @@ def main() -> None:
     port.add_command(write_table)
     cli.add_command(report)
     cli.add_command(vectors)
-    run_command(cli, "python -m conformance", "conformance", failure=2)
+    return cli

@@ -370,4 +370,4 @@ def info(
 def main() -> None:
     """Run the command line and exit with its status."""
     open_closed_streams()
-    run(cli, "soprano", "soprano", failure=1)
+    run(lambda: cli, "soprano", "soprano", failure=1)

@@ -6,6 +6,7 @@ import errno
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import NoReturn
 
 import click
@@ -45,14 +46,14 @@ class _Interrupts:
         raise KeyboardInterrupt
 
 
-def run(command: click.Command, program: str, name: str, failure: int) -> NoReturn:
+def run(load: Callable[[], click.Command], program: str, name: str, failure: int) -> NoReturn:
     """Run a command line and exit with its status.
 
     An error is one line on standard error; `--traceback` before the command shows where it was
     raised.
 
     Args:
-        command: what click runs.
+        load: imports what click runs.
         program: how it is called, for usage texts.
         name: the first word of each message.
         failure: the exit status of an error that is not the caller's.
@@ -62,7 +63,7 @@ def run(command: click.Command, program: str, name: str, failure: int) -> NoRetu
     words, status = sys.argv[1 + shows :], None
     try:
         try:
-            status = command.main(words, prog_name=program, standalone_mode=False)
+            status = load().main(words, prog_name=program, standalone_mode=False)
         except SystemExit as end:
             if getattr(end.__context__, "errno", None) == errno.EPIPE:
                 raise BrokenPipeError from None  # what click makes an exit of

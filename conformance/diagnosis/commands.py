@@ -196,4 +196,4 @@ def main() -> None:
         _refuse(found)
     from soprano.command_line import run
 
-    run(check, "soprano-check", "conformance", failure=2)
+    run(lambda: check, "soprano-check", "conformance", failure=2)

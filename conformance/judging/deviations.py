@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,19 @@ from typing import Any
 from conformance.contract.reader import requirements
 from conformance.judging.compare import Comparison
 from conformance.ports.process import PortError
+from soprano.errors import one_line
+from soprano.regular_files import read_regular, reason
 
 DEFAULT = Path(__file__).parent / "deviations.toml"
 EXACT = "exact"
+_MOST = 1 << 20  # bytes of a file of claims
 
 
 class DeviationError(ValueError):
-    """A file of claims cannot be read, or a claim is incomplete."""
+    """A file of claims cannot be read, or a claim is incomplete; one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ def load_deviations(path: Path) -> list[Deviation]:
         DeviationError: the file cannot be read, or a claim has a missing or unknown field.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DeviationError(f"{path}: {error}") from None
+        document = tomllib.loads(read_regular(path, _MOST).decode())
+    except OSError as error:
+        raise DeviationError(f"{path}: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DeviationError(f"{path} is not TOML in UTF-8: {error}") from None
     if unknown := set(document) - {"deviation"}:
         raise DeviationError(f"{path}: only [[deviation]] is known, not {sorted(unknown)}")
     entries = document.get("deviation", [])
@@ -87,7 +95,8 @@ def _parse(path: Path, entry: dict[str, Any]) -> Deviation:
     if set(entry) != set(kinds):
         raise DeviationError(f"{path}: a claim needs exactly {', '.join(kinds)}, got {entry}")
     for name, kind in kinds.items():
-        if not isinstance(entry[name], kind) or entry[name] == "":
+        wrong = not isinstance(entry[name], kind) or isinstance(entry[name], datetime)
+        if wrong or entry[name] == "":
             raise DeviationError(f"{path}: {name} of a claim is {entry[name]!r}")
     bound = entry["bound"]
     if bound != EXACT and not (isinstance(bound, (int, float)) and 1 < bound < math.inf):
