@@ -1,8 +1,8 @@
 """Whether a program's output is correct: one that is not is not timed.
 
-In float32 the ids must equal those of the PyTorch reference. In a quantised precision class the
-errors on the same utterance must be within the limits of the class. A language model that is timed
-beside a peer's must be the same model.
+In float32 the ids must equal those of the PyTorch reference, up to ties. In a quantised precision
+class the errors on the same utterance must be within the limits of the class. A language model that
+is timed beside a peer's must be the same model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from comparisons.speed.worker import ALONE, BATCH
 from conformance.golden.observations import prefill_one, teacher_force
 from conformance.golden.packs import noise_floor
 from conformance.judging import tolerances
-from conformance.judging.sequences import first_difference
 from conformance.oracle.networks import DecoderOracle, LanguageModelOracle
 from conformance.oracle.precision_classes import CLASSES, RoundedDecoder, RoundedLanguageModel
 from conformance.oracle.sampler import decide
@@ -43,8 +42,10 @@ def check(once: Callable[[str, str], Answer], models: Models, program: str, task
     precision = precision.partition("+")[0]  # a draft changes no id
     reference = once(REFERENCE, "one")
     if task == "step":
-        logits = (once(f"{name} {precision}", "logits")["logits"] for name in (backend, GENAI))
-        if fault := check_logits(*logits, precision):
+        ours, theirs = (
+            once(f"{name} {precision}", "logits")["logits"] for name in (backend, GENAI)
+        )
+        if fault := check_logits(ours, theirs, precision):
             return fault
     if task == "batch":
         batched, alone = once(program, "batch")["ids"], once(program, "alone")
@@ -57,7 +58,13 @@ def check(once: Callable[[str, str], Answer], models: Models, program: str, task
         finally:
             opened.close()
     if precision == "fp32":
-        return check_ids(once(program, "one")["ids"], reference["ids"])
+        ids = once(program, "one")["ids"]
+        if ids == reference["ids"]:
+            return ""
+        return check_ids(
+            reference["prompt"], ids,
+            *(_logits(models, name, reference["prompt"], ids) for name in ("pytorch", backend)),
+        )  # fmt: skip
     opened = open_backend(backend, models.own(backend, precision), precision)
     try:
         return check_precision(
@@ -67,31 +74,45 @@ def check(once: Callable[[str, str], Answer], models: Models, program: str, task
         opened.close()
 
 
-def check_ids(actual: list[int], expected: list[int]) -> str:
-    index = first_difference(actual, expected)
-    return "" if index is None else f"other ids from token {index} of {len(expected)}"
+def check_ids(prompt: list[int], actual: list[int], expected: Float64, own: Float64) -> str:
+    """Greedy ids, by the logits (T, V) of the reference and of the program after the same ids.
+
+    Every id is judged, also behind a tie, whose margin lies within the error of the program's
+    logits; the logits themselves must be those of the same weights.
+    """
+    if fault := check_logits(own.ravel(), expected.ravel(), "fp32"):
+        return fault
+    return _first_defect(prompt, actual, expected, own)
+
+
+def _logits(models: Models, name: str, prompt: list[int], ids: list[int]) -> Float64:
+    backend = open_backend(name, models.own(name, "fp32"), "fp32")
+    try:
+        return teacher_forced_logits(backend, prompt, ids[:-1], 1)
+    finally:
+        backend.close()
 
 
 def check_batched(
     backend: Backend, prompt: list[int], actual: list[int], expected: list[int]
 ) -> str:
-    """Greedy ids of a batch: each is the one chosen alone after the same ids, up to ties.
-
-    Every id is judged, also behind a tie, whose margin lies within the error that the batch makes
-    of the logits.
-    """
+    """Greedy ids of a batch: each is the one chosen alone after the same ids, up to ties."""
     if actual == expected:
         return ""
+    rows = (teacher_forced_logits(backend, prompt, actual[:-1], copies) for copies in (1, BATCH))
+    return _first_defect(prompt, actual, *rows)
+
+
+def _first_defect(prompt: list[int], actual: list[int], expected: Float64, own: Float64) -> str:
+    """The first id that is neither the expected one nor a tie."""
     options = SamplingOptions()
-    rows = [teacher_forced_logits(backend, prompt, actual[:-1], copies) for copies in (1, BATCH)]
     for index, chosen in enumerate(actual):
-        history = [*prompt, *actual[:index]]
-        decision = decide(rows[0][index], history, options, None)
-        error = 2 * float(np.abs(rows[1][index] - rows[0][index]).max())
+        decision = decide(expected[index], [*prompt, *actual[:index]], options, None)
+        error = 2 * float(np.abs(own[index] - expected[index]).max())
         if chosen != decision.id and decision.margin > error:
             return (
                 f"id {chosen} instead of {decision.id} at token {index} of {len(actual)}, where "
-                f"the margin is {decision.margin:.3g} and the error of a batch {error:.3g}"
+                f"the margin is {decision.margin:.3g} and the error {error:.3g}"
             )
     return ""
 
@@ -105,12 +126,12 @@ def teacher_forced_logits(
     return np.stack([output.logits[0].astype(np.float64) for output in outputs])
 
 
-def check_logits(ours: list[float], theirs: list[float], precision: str) -> str:
-    """Logits of our language model and of a peer's after the same ids."""
-    expected = np.array(theirs)
-    error = float(np.sqrt(np.mean((np.array(ours) - expected) ** 2) / np.mean(expected**2)))
+def check_logits(ours: npt.ArrayLike, theirs: npt.ArrayLike, precision: str) -> str:
+    """Logits of two language models after the same ids."""
+    expected = np.asarray(theirs)
+    error = float(np.sqrt(np.mean((np.asarray(ours) - expected) ** 2) / np.mean(expected**2)))
     limit = SAME_WEIGHTS[precision]
-    return "" if error <= limit else f"logits differ from {GENAI}'s by {error:.3g}, over {limit}"
+    return "" if error <= limit else f"logits differ by {error:.3g}, over {limit}"
 
 
 def check_precision(
