@@ -127,17 +127,21 @@ def _row(cells: Sequence[str]) -> str:
 
 
 @click.command()
-@click.argument("report", type=click.Path(path_type=Path, exists=True))
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="Of the port.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-def record(report: Path, name: str, output: Path) -> None:
-    """Keep what the compatibility table shows of REPORT (conformance.json, or its folder)."""
-    path = report / "conformance.json" if report.is_dir() else report
-    runs = read_inputs([path]).runs
-    if not runs:
-        raise DocumentError(f"{path} is no report of a run")
-    document = runs[0].document
-    kept = summary(document, name, date.today().isoformat())
+def record(reports: tuple[Path, ...], name: str, output: Path) -> None:
+    """Keep what the compatibility table shows of REPORTS (conformance.json, or their folders).
+
+    Of all but the first, only the named faults are kept.
+    """
+    found = []
+    for path in reports:
+        runs = read_inputs([path]).runs
+        if not runs:
+            raise DocumentError(f"{path} is no report of a run")
+        found.append(summary(runs[0].document, name, date.today().isoformat()))
+    kept = found[0] | {"faults": sorted({fault for own in found for fault in own["faults"]})}
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(output) as file:
         file.write((json.dumps(kept, indent=2) + "\n").encode())
