@@ -265,7 +265,10 @@ class Judge:
         self._evidence.ties += tied
 
     def _passed(self, comparison: Comparison) -> bool:
-        """Record a comparison; whether it passed, where a failure does not raise at once."""
+        """Record a comparison; whether it passed, where a failure does not raise at once.
+
+        One that a claim covers has not passed: a mutant may equal the output.
+        """
         __tracebackhide__ = True
         self._evidence.comparisons.append(comparison)
         if comparison.fault is None:
@@ -273,7 +276,7 @@ class Judge:
         claims = [claim for claim in self._evidence.claims if claim.covers(comparison)]
         self._evidence.deviated += claims
         if claims:
-            return True
+            return False
         if self.faults is None:
             raise AssertionError(str(comparison))
         self.faults.append(str(comparison))

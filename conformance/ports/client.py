@@ -199,6 +199,7 @@ def _tokenize(port: ProcessPort, model: Path) -> Any:
     def prompt(sentence: str) -> Any:
         return port.process.call("tokenize", {"model": str(model), "sentence": sentence})
 
+    prompt("a")  # a file that cannot be read is an error now
     return SimpleNamespace(prompt=prompt)
 
 
