@@ -17,7 +17,7 @@ _FILES = (
     "foreign_formats", "language_model", "positions", "cache", "hidden_states", "generation",
     "decoder", "istft", "istft_inputs", "streaming", "own_loops", "own_stages", "sizes",
     "interleaving", "own_calls",
-    "runtime", "audio", "harmless",
+    "runtime", "audio", "whole_parts", "harmless",
 )  # fmt: skip
 
 

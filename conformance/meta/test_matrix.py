@@ -29,12 +29,10 @@ NOT_OF_SOPRANO = {"_replace", "_exit"}  # of named tuples and of os
 # Requirements that no planted fault is aimed at: the mutants of their comparisons, and the example
 # ports of this folder, show that they can fail. A new requirement needs a fault.
 BY_MUTANTS_ONLY = """
-    AO-04 AO-06 AO-07 AO-08 AO-09 AT-01 BA-02 CA-01 CA-08 CK-01 CK-04 CK-06 CK-09 CK-10 CK-12
-    DE-02 DE-04 DE-05 DE-08 EX-03 EX-04 EX-05 EX-06 EX-09 EX-10 GE-02 GE-04 GE-06 GE-09 GE-11
-    GE-12 GE-15 LM-04 LM-05 LM-07 PR-01 PR-02 PR-03 PR-04 PR-05 PR-06 PR-07 PR-08 PR-09 PR-10
-    ST-02 ST-03 ST-06 ST-07 ST-09 SY-01 SY-02 SY-03 SY-04 SY-05 SY-08 SY-15 SY-16 SY-18 SY-19
-    SY-20 SY-22 TK-04 TK-05 TK-06 TK-13 TK-16 TX-05 TX-07 TX-09 TX-12 TX-15 TX-21 TX-23
-    TX-24 TX-26 TX-28 TX-29 TX-32 TX-33 TX-37 TX-38
+    AO-04 AO-06 AO-07 AO-08 AO-09 CK-01 CK-04 CK-06 CK-09 CK-10 CK-12 EX-03 EX-04 EX-05 EX-06
+    EX-09 EX-10 GE-02 GE-04 GE-06 GE-09 GE-11 GE-12 GE-15 PR-01 PR-02 PR-03 PR-04 PR-05 PR-06
+    PR-07 PR-08 PR-09 PR-10 ST-03 ST-06 ST-07 SY-03 SY-05 SY-08 SY-15 SY-16 SY-18 SY-19 SY-20
+    SY-22 TK-04 TK-05 TK-06 TK-13 TK-16 TX-23 TX-28 TX-32 TX-33 TX-37 TX-38
 """
 
 
@@ -56,7 +54,7 @@ def report(**verdicts):
 
 def test_catalogue_has_every_published_fault():
     assert sum(fault.public for fault in PLANTED) == 141
-    assert len(PLANTED) == 428
+    assert len(PLANTED) == 433
     assert len(FAULTS) - len(PLANTED) == 26
 
 

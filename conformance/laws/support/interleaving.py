@@ -31,8 +31,9 @@ Trace = Callable[[FrameType, str, Any], Any]
 PROMPT, STEPS, TOKENS = 4, 5, 6  # ids of one use of a backend, and hidden states
 # Rounds of concurrent calls: as many as fit into the time, within limits.
 FEWEST, MOST, SECONDS = 8, 60, 0.15
+SLOW, FEWEST_SLOW = 10.0, 2  # seconds after which fewer rounds are enough
 SWITCH = 1e-5  # seconds after which another thread may run Python code
-PATIENCE = 120.0  # seconds after which calls in threads are taken to hang
+PATIENCE = 120.0  # seconds without a result after which calls in threads are taken to hang
 
 
 def uses(backend: Backend, ids: Ids, hidden: Float32) -> Iterator[tuple[str, Float32]]:
@@ -67,12 +68,13 @@ def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
     """
     results: list[list[Any]] = [[] for _ in jobs]
     failures: list[str] = []
-    end, going = monotonic() + SECONDS, True
+    start, going = monotonic(), True
 
     def plan() -> None:  # by one thread, while the others wait
         nonlocal going
-        rounds = len(results[0])
-        going = rounds < FEWEST or (rounds < MOST and monotonic() < end)
+        rounds, seconds = len(results[0]), monotonic() - start
+        most = MOST if seconds < SECONDS else FEWEST if seconds < SLOW else FEWEST_SLOW
+        going = rounds < most
 
     barrier = threading.Barrier(len(jobs), plan, PATIENCE)
     interval = sys.getswitchinterval()
@@ -93,13 +95,11 @@ def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
             barrier.abort()
 
     threads = [threading.Thread(target=repeat, args=(i,), daemon=True) for i in range(len(jobs))]
-    last = monotonic() + SECONDS + PATIENCE
     sys.setswitchinterval(SWITCH)
     try:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(max(last - monotonic(), 0))
+        _join(threads, lambda: sum(map(len, results)))
     finally:
         sys.setswitchinterval(interval)
     if failures:
@@ -107,6 +107,15 @@ def concurrently(jobs: Sequence[Job]) -> list[list[Any]]:
     if any(thread.is_alive() for thread in threads) or barrier.broken:
         raise ThreadFailedError(f"calls of {len(jobs)} threads did not return in {PATIENCE:g} s")
     return results
+
+
+def _join(threads: Sequence[threading.Thread], progress: Callable[[], int]) -> None:
+    """Wait until the threads end, or make no progress for `PATIENCE` seconds."""
+    seen, since = -1, monotonic()
+    while (running := [t for t in threads if t.is_alive()]) and monotonic() - since < PATIENCE:
+        running[0].join(0.1)
+        if (now := progress()) != seen:
+            seen, since = now, monotonic()
 
 
 def _interrupted(seed: int) -> Trace:
