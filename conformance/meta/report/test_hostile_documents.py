@@ -24,7 +24,7 @@ from conformance.vectors.packs import check
 from soprano.errors import ModelError
 
 LONGEST = 300
-DOCUMENTS = Path(__file__).parent / "report" / "documents"
+DOCUMENTS = Path(__file__).parent / "documents"
 CLAIM = """[[deviation]]
 requirement = "LM-01"
 subject = "port-*"
