@@ -124,6 +124,7 @@ NOT_RUN = {
         "tox -e agreement",
         "tox -e speed",
         "soprano bench -m CHECKPOINT --threads 1",
+        "python -m comparisons.speed.protocol bundle",
         "/usr/bin/time -v soprano say -f FILE --threads 1 -b BACKEND -o out.wav",
         "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 soprano bench -m CHECKPOINT -b onnx_cpu --threads 1",
         "python -m conformance.speed.gate_power --checkout . --part istft",
