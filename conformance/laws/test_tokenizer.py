@@ -249,6 +249,10 @@ def test_each_unknown_character_is_one_unk(judge, prompt):
         ("aéb", [51, 0, 52]),
         ("éü", [0, 0]),
         ("a 漢 b", [51, 44, 0, 44, 52]),
+        # Not replaced by characters that are known: compatibility forms, and parts of letters.
+        ("ﬁa²①bａ½", [0, 51, 0, 0, 52, 0, 0]),
+        ("e\u0301", [55, 0]),
+        ("a\u200bb", [51, 0, 52]),
     ):
         judge.equal(f"ids of {short(text)}", prompt(text)[2:-1], ids)
 

@@ -178,6 +178,18 @@ class OwnWavEndsBeforeItsSilence(OwnStages):
 
 
 @fault(AUDIO, "AO-11", with_own_stages, hard=True)
+class OwnWavShortensPauses(OwnStages):
+    """Of a silence within the samples no more than half a second is written."""
+
+    def wav(self, samples: Float32, sample_rate: int) -> bytes:
+        index = np.arange(len(samples))
+        latest = np.maximum.accumulate(np.where(samples != 0, index, 0))  # that is not silent
+        end = np.flatnonzero(samples)[-1] if samples.any() else 0
+        kept = (index - latest <= sample_rate // 2) | (index > end)
+        return super().wav(samples[kept], sample_rate)
+
+
+@fault(AUDIO, "AO-11", with_own_stages, hard=True)
 class OwnWavRateOf16Bits(OwnStages):
     """The sample rate is stored in 16 bits."""
 

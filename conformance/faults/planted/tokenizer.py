@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,11 @@ class UnknownBytes(Tokenizer):
     def encode(self, text: str) -> list[int]:
         unknown = chr(0xE000)  # a private character
         return super().encode(re.sub(r"[^\x00-\x7f]", lambda m: unknown * len(m[0].encode()), text))
+
+
+@fault(TOKENIZER, "TK-14", with_tokenizer, hard=True)
+class CompatibilityFormsFolded(Tokenizer):
+    """The sentence is normalised to NFKC, which turns unknown characters into known ones."""
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(unicodedata.normalize("NFKC", text))
