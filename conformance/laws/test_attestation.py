@@ -20,7 +20,7 @@ NARROW = {"fp32": set(), "fp16": {"float16", "f16", "torch.float16"}, "bf16": {"
 # A runtime may reject more threads than there are cores that this process may use.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = range(1, min(4, CORES) + 1)
-TRIES, SECONDS = 3, 0.15  # of a measurement of processor time
+TRIES, SECONDS = 6, 0.15  # of a measurement of processor time
 
 
 @pytest.mark.requirement("AT-01")
