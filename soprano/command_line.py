@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import traceback
@@ -60,13 +59,13 @@ def run(load: Callable[[], click.Command], program: str, name: str, failure: int
     """
     interrupts = _Interrupts()
     shows = sys.argv[1:2] == ["--traceback"]
-    words, status = sys.argv[1 + shows :], None
+    words, status, output = sys.argv[1 + shows :], None, sys.stdout
     try:
         try:
             status = load().main(words, prog_name=program, standalone_mode=False)
         except SystemExit as end:
-            if getattr(end.__context__, "errno", None) == errno.EPIPE:
-                raise BrokenPipeError from None  # what click makes an exit of
+            if sys.stdout is not output:  # click wraps it where a pipe was closed
+                raise BrokenPipeError from None
             status = end.code
         sys.stdout.flush()
     except BaseException as error:  # a panic of a library in Rust is no `Exception`
