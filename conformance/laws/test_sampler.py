@@ -10,12 +10,12 @@ import pytest
 
 from conformance.laws.support.memory_orders import accepted, memory_orders, unchanged
 from conformance.laws.support.sampler_probes import (
+    frequencies,
     in_every_interval,
     judge_draws,
     likely,
     places,
     sampling,
-    shares,
 )
 from conformance.own_stages import PUBLISHED_VOCABULARY
 
@@ -72,7 +72,7 @@ ORDER = {
 @pytest.mark.parametrize("mistake", ORDER)
 def test_penalty_temperature_top_k_and_top_p_come_in_this_order(judge, sample_stage, mistake):
     values, history, options, expected = ORDER[mistake]
-    drawn = shares(sample_stage, values, options, history, 64)
+    drawn = frequencies(sample_stage, values, options, history, 64)
     judge.equal(mistake, list(drawn.items()), list(expected.items()))
 
 
@@ -81,7 +81,7 @@ def test_penalty_temperature_top_k_and_top_p_come_in_this_order(judge, sample_st
 def test_top_k_keeps_the_k_largest_logits(judge, sample_stage, top_k):
     values = [0.2 * ((5 * i) % 12) for i in range(12)]  # distinct, and their order is not the ids'
     largest = sorted(range(12), key=lambda i: -values[i])[:top_k]
-    drawn = shares(sample_stage, values, sampling(top_k=top_k))
+    drawn = frequencies(sample_stage, values, sampling(top_k=top_k))
     judge.equal(f"top_k={top_k}", sorted(drawn), sorted(largest))
 
 
@@ -90,7 +90,7 @@ def test_top_k_0_and_top_k_of_the_vocabulary_keep_every_id(judge, sample_stage):
     values = [0.01 * ((7 * i) % 60) for i in range(60)]
     size = sample_stage.size
     for top_k, expected in ((50, 50), (0, 60), (size - 1, 60), (size, 60), (size + 5, 60)):
-        drawn = shares(sample_stage, values, sampling(top_k=top_k))
+        drawn = frequencies(sample_stage, values, sampling(top_k=top_k))
         largest = sorted(range(60), key=lambda i: -values[i])[:expected]
         judge.equal(f"top_k={top_k} of {size} ids", sorted(drawn), sorted(largest))
 
@@ -101,7 +101,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(judge, sample_stage, count)
     # Eight ids of probability 1/8: p lies between the sums of count - 1 and of count ids.
     for part in (0.1, 0.5, 0.9):
         top_p = (count - 1 + part) / 8
-        drawn = shares(sample_stage, EQUAL, sampling(top_p=top_p), count=64)
+        drawn = frequencies(sample_stage, EQUAL, sampling(top_p=top_p), count=64)
         judge.equal(f"top_p={top_p}", sorted(drawn), list(range(count)))
 
 
@@ -110,7 +110,7 @@ def test_top_p_adds_probabilities_from_the_largest_down(judge, sample_stage):
     # Probabilities 1/16, 8/16, 3/16, 4/16 for ids 0 to 3.
     values = np.log([1, 8, 3, 4]).tolist()
     for top_p, expected in ((0.4, [1]), (0.6, [1, 3]), (0.8, [1, 2, 3]), (0.97, [0, 1, 2, 3])):
-        drawn = shares(sample_stage, values, sampling(top_p=top_p))
+        drawn = frequencies(sample_stage, values, sampling(top_p=top_p))
         judge.equal(f"top_p={top_p}", sorted(drawn), expected)
 
 
@@ -121,7 +121,7 @@ def test_top_p_of_dozens_of_ids(judge, sample_stage):
     mass = np.cumsum(np.exp(sorted(values, reverse=True)))
     for count in (1, 17, 55, 79):
         top_p = float((mass[count - 1] - 0.5 * math.exp(values[ranked[count - 1]])) / mass[-1])
-        drawn = shares(sample_stage, values, sampling(top_p=top_p))
+        drawn = frequencies(sample_stage, values, sampling(top_p=top_p))
         judge.equal(f"top_p={top_p}", sorted(drawn), sorted(ranked[:count]))
 
 
@@ -143,7 +143,7 @@ def test_top_p_of_thousands_of_ids(judge, sample_stage):
 def test_a_small_top_p_keeps_the_most_probable_id(judge, sample_stage):
     for top_p in (0.2, 0.01, 1e-4):
         for values, best in (([0, 2, 1], 1), ([1, 0.9, 0.8], 0), ([7], 0)):
-            drawn = shares(sample_stage, values, sampling(top_p=top_p), count=16)
+            drawn = frequencies(sample_stage, values, sampling(top_p=top_p), count=16)
             judge.equal(f"{values}, top_p={top_p}", list(drawn), [best])
 
 
@@ -267,7 +267,7 @@ def test_logits_are_divided_by_the_temperature(judge, sample_stage, temperature)
     # The probabilities 3/4 and 1/4, whichever id comes first.
     gap = temperature * math.log(3)
     for values, expected in (([gap, 0], [(0, 48), (1, 16)]), ([-9, gap - 9], [(0, 16), (1, 48)])):
-        drawn = shares(sample_stage, values, sampling(temperature), count=64)
+        drawn = frequencies(sample_stage, values, sampling(temperature), count=64)
         judge.equal(f"temperature {temperature}", list(drawn.items()), expected)
 
 
@@ -275,7 +275,7 @@ def test_logits_are_divided_by_the_temperature(judge, sample_stage, temperature)
 @pytest.mark.parametrize("temperature", [1e-2, 1e-3])
 def test_largest_logits_share_the_probability_at_low_temperatures(judge, sample_stage, temperature):
     for values, expected in (([1, 3, 2], [(1, 64)]), ([3, 0, 3], [(0, 32), (2, 32)])):
-        drawn = shares(sample_stage, values, sampling(temperature), count=64)
+        drawn = frequencies(sample_stage, values, sampling(temperature), count=64)
         judge.equal(f"{values}", list(drawn.items()), expected)
 
 
@@ -312,8 +312,8 @@ def test_the_memory_order_of_the_logits_has_no_effect(judge, sample_stage):
 def test_of_equal_logits_top_k_keeps_the_lowest_ids(judge, sample_stage, count):
     equal, larger = [1.0] * count, [3.0, 4.0]  # the larger ones are the last
     for kept in sorted({1, count // 2, count - 1}):
-        drawn = shares(sample_stage, equal, sampling(top_k=kept))
+        drawn = frequencies(sample_stage, equal, sampling(top_k=kept))
         judge.equal(f"top_k={kept} of {count} equal logits", sorted(drawn), list(range(kept)))
-        drawn = shares(sample_stage, [*equal, *larger], sampling(3, top_k=kept + 2))
+        drawn = frequencies(sample_stage, [*equal, *larger], sampling(3, top_k=kept + 2))
         expected = [*range(kept), count, count + 1]
         judge.equal(f"top_k={kept + 2}, two larger logits", sorted(drawn), expected)

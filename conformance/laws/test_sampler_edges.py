@@ -11,10 +11,10 @@ import pytest
 from conformance.laws.support.sampler_probes import (
     INF,
     LARGEST_UNIFORM,
+    frequencies,
     likely,
     places,
     sampling,
-    shares,
 )
 
 
@@ -142,9 +142,9 @@ def test_top_p_that_equals_a_sum_of_probabilities_keeps_no_more_ids(
     # Eight ids of probability 1/8: eighths are exact, and slightly more needs one id more.
     equal, mass, slightly = [3.0] * 8, count / 8, max(resolution, 2.0**-40)
     for top_p in (mass, math.nextafter(mass, 0)):
-        drawn = shares(sample_stage, equal, sampling(top_p=top_p), count=64)
+        drawn = frequencies(sample_stage, equal, sampling(top_p=top_p), count=64)
         judge.equal(f"top_p={top_p}", sorted(drawn), list(range(count)))
-    drawn = shares(sample_stage, equal, sampling(top_p=mass + slightly), count=64)
+    drawn = frequencies(sample_stage, equal, sampling(top_p=mass + slightly), count=64)
     judge.equal("slightly more", sorted(drawn), list(range(count + 1)))
 
 
@@ -152,5 +152,5 @@ def test_top_p_that_equals_a_sum_of_probabilities_keeps_no_more_ids(
 @pytest.mark.parametrize("count", [2, 17, 64])
 def test_of_equal_logits_top_p_keeps_the_lowest_ids(judge, sample_stage, count):
     for kept in sorted({1, count // 2, count - 1}):
-        drawn = shares(sample_stage, [1.0] * count, sampling(top_p=(kept - 0.5) / count))
+        drawn = frequencies(sample_stage, [1.0] * count, sampling(top_p=(kept - 0.5) / count))
         judge.equal(f"{kept} of {count} equal logits", sorted(drawn), list(range(kept)))

@@ -40,7 +40,7 @@ def likely(size: int, values: Sequence[float], rest: float = -200.0) -> Logits:
     return logits
 
 
-def shares(
+def frequencies(
     sample: SamplerUnderTest,
     values: Sequence[float],
     options: SamplingOptions,
