@@ -22,6 +22,8 @@ from soprano.regular_files import read_regular
 
 from ..model_folders.checkpoints import SOURCE
 
+ROOT = Path(__file__).parents[2]
+
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
@@ -195,39 +197,22 @@ def test_an_ir_is_finite_and_lies_in_its_weights(judge, tmp_path):
         open_backend("openvino_cpu", ir)
 
 
-# Ends itself at one rename or unlink of the export, before or after it happens.
 KILLED = """
-import os, signal, sys
-from soprano.export import replace
+import sys
+
+sys.path.append(sys.argv[1])  # behind the installed package
 from soprano.export.bundle import export_bundle
+from tests.robustness.kills import killed_at
 
-source, target, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
-if sys.argv[5] == "plain":
-    replace._exchange = lambda first, second: False
-calls = 0
-
-def counted(call):
-    def counting(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == number and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = call(*arguments, **options)
-        if calls == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return counting
-
-for name in ("rename", "replace", "unlink", "rmdir"):
-    setattr(os, name, counted(getattr(os, name)))
-replace._exchange = counted(replace._exchange)
-export_bundle(source, target, part="decoder")
+source, target, number, when = sys.argv[2:]
+with killed_at(int(number), when, exchange=True):
+    export_bundle(source, target, part="decoder")
 """
 
 
 def killed(tmp_path, number, when):
     """Whether an export over an existing bundle was killed at its n-th change of a name."""
-    words = [str(SOURCE), str(tmp_path / "bundle"), str(number), when, "exchange"]
+    words = [str(ROOT), str(SOURCE), str(tmp_path / "bundle"), str(number), when]
     result = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
     assert result.returncode in (0, -signal.SIGKILL), result.stderr
     return result.returncode != 0
