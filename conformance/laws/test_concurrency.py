@@ -109,9 +109,9 @@ def test_a_state_continues_in_another_thread(backend, vectors, judge):
         if backend.capabilities.fork:
             state = in_a_new_thread(partial(backend.fork, state))
         outputs.append(in_a_new_thread(partial(backend.step, np.array([i]), state)))
-    for place, (actual, alone) in enumerate(zip(outputs, expected, strict=True)):
+    for index, (actual, alone) in enumerate(zip(outputs, expected, strict=True)):
         for part in ("logits", "hidden"):
-            name = f"output {place}, each call in a new thread: {part}"
+            name = f"output {index}, each call in a new thread: {part}"
             judge.bits(name, getattr(actual, part), getattr(alone, part))
 
 

@@ -223,9 +223,8 @@ def option_sets(temperature: float) -> dict[str, SamplingOptions]:
         "filtered": SamplingOptions(temperature, 0.9, 40, penalty),
         "narrow": SamplingOptions(0.3, 0.5, 0, 1.2),  # often one id alone is left
         "greedy": SamplingOptions(0.0, 1.0, 0, 1.2),
-        "greedy with bonus": SamplingOptions(
-            0.0, 1.0, 0, 0.5
-        ),  # for [STOP], which is in the prompt
+        # [STOP] is in the prompt: a penalty below 1 makes it likely.
+        "greedy with bonus": SamplingOptions(0.0, 1.0, 0, 0.5),
         "greedy without penalty": SamplingOptions(0.0, 1.0, 0, 1.0),  # it often repeats itself
     }
 
