@@ -188,7 +188,7 @@ def _open_closed_streams() -> None:
 
 def main() -> None:
     _open_closed_streams()
-    _require("conformance", "hypothesis", "pytest", "scipy")
+    _require("conformance", "hypothesis", "jsonschema", "pytest", "scipy")
     if found := problem():
         click.echo(f"conformance: {found}", err=True)
         sys.exit(2)

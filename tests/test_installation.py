@@ -109,7 +109,7 @@ def test_a_whole_installation_is_no_problem(site):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("library", ["hypothesis", "pytest", "scipy"])
+@pytest.mark.parametrize("library", ["hypothesis", "jsonschema", "pytest", "scipy"])
 @pytest.mark.parametrize("words", [("run",), ("contract",), ("--help",)], ids=" ".join)
 def test_a_missing_library_of_the_suite_names_the_extra(tmp_path, library, words):
     command = [sys.executable, "-c", MISSING, library, *words]
