@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ class Outcome:
 
     faults: tuple[str, ...]
     named: tuple[str, ...]
-    error: float  # of the audio; 0 if the texts give equal audio
+    error: float  # of the audio; 0 if the texts give equal audio, infinite without an answer
     note: str = ""
 
     @property
@@ -114,7 +115,7 @@ def _in_child(faults: tuple[str, ...]) -> Outcome:
     try:
         return outcome(faults)
     except Exception as error:  # a fault may raise anything
-        return Outcome(faults, (), 0.0, f"{type(error).__name__}: {error}"[:90])
+        return Outcome(faults, (), math.inf, f"{type(error).__name__}: {error}"[:90])
 
 
 def outcomes(wanted: Sequence[tuple[str, ...]]) -> Iterator[Outcome]:
@@ -124,7 +125,7 @@ def outcomes(wanted: Sequence[tuple[str, ...]]) -> Iterator[Outcome]:
             try:
                 yield pool.apply_async(_in_child, (faults,)).get(_SECONDS)
             except multiprocessing.TimeoutError:  # a fault may wait for ever
-                yield Outcome(faults, (), 0.0, f"no answer in {_SECONDS} s")
+                yield Outcome(faults, (), math.inf, f"no answer in {_SECONDS} s")
 
 
 def cases() -> list[tuple[str, ...]]:
