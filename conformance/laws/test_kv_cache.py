@@ -264,8 +264,8 @@ def test_a_fork_is_independent_of_its_original(backend, vectors, judge):
 
 
 OPENED, HELD = 300, 80  # states besides the one that waits, and how many of them exist at once
-# Lengths at which pages of a usual size are full, or have room for one more id.
-PAGES = (1, 2, 3, *(size + i for size in (4, 8, 16, 32, 64, 128, 256) for i in (-1, 0, 1)))
+# Lengths around the border of a page of any size up to 50, and of the usual larger ones.
+PAGES = (*range(1, 52), *(size + i for size in (64, 96, 100, 128, 256) for i in (-1, 0, 1)))
 
 
 def state_after(backend, ids):
