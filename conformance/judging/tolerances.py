@@ -231,8 +231,9 @@ LATE_CHUNK = 0.25
 AFTER_THE_END = 0.3
 
 # Threads that share the work, for each thread that is attested: one that hands its work over to
-# another one was measured at 1.1, two threads at 1.8 and more.
-THREADS = 1.5
+# another one was measured at 1.1, two threads at 1.8 and more, and at 1.5 where other processes
+# took most of the two cores.
+THREADS = 1.4
 
 # Chunks have about the requested number of tokens: receptive field and overlap are rounded up to
 # whole chunks by some ports.

@@ -20,7 +20,7 @@ NARROW = {"fp32": set(), "fp16": {"float16", "f16", "torch.float16"}, "bf16": {"
 # A runtime may reject more threads than there are cores that this process may use.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = range(1, min(4, CORES) + 1)
-TRIES, SECONDS = 6, 0.15  # of a measurement of processor time
+TRIES, SECONDS = 5, 0.15  # of a measurement of processor time
 
 
 @pytest.mark.requirement("AT-01")
@@ -95,10 +95,10 @@ def test_no_more_threads_share_the_work_than_are_attested(
         raise NotDeclared(f"no number of threads is attested: {attested}")
     hidden = long_hidden(vectors.arrays, 256)
     limit = int(attested) * tolerances.THREADS
-    for _ in range(TRIES):  # the pool of the other backend may spin at first
-        used = threads_used(lambda: decoded(opened, hidden), SECONDS)
-        if used <= limit:
-            break
+    # In the first measurement, threads that opened the other backend may still be spinning. Of the
+    # rest the largest counts: on a busy machine one thread may do most of the work for a while.
+    measured = [threads_used(lambda: decoded(opened, hidden), SECONDS) for _ in range(TRIES)]
+    used = max(measured[1:])
     if used * tolerances.THREADS < int(attested):
         claimed.append(f"{attested} threads ({used:.1f} in use)")
     judge.note(f"claimed, and not verified: {', '.join(claimed)}")
